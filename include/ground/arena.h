@@ -1,0 +1,31 @@
+/* arena: memory that ends with a lifetime. Nothing in it is freed alone.
+ * Not thread-safe; an arena belongs to one worker. */
+#ifndef GROUND_ARENA_H
+#define GROUND_ARENA_H
+
+#include <stdarg.h>
+#include "ground/str.h"
+
+struct arena;
+
+/* `first` bytes are allocated now and survive arena_reset(); `limit` is the
+ * most the arena ever holds, first block included. NULL when out of memory. */
+struct arena *arena_new(size_t first, size_t limit);
+/* Aligned to 16 octets, not zeroed. NULL past the limit: sticky, see arena_full(). */
+void *arena_get(struct arena *a, size_t size);
+void *arena_zero(struct arena *a, size_t size);
+/* A copy; empty once past the limit. arena_keepz() adds a NUL behind it. */
+struct str arena_keep(struct arena *a, struct str s);
+const char *arena_keepz(struct arena *a, struct str s);
+__attribute__((format(printf, 2, 3)))
+struct str arena_print(struct arena *a, const char *fmt, ...);
+/* fn(arg) is called once by arena_reset() or arena_free(), last in first out.
+ * False past the limit: then fn is called at once, so nothing leaks. */
+bool arena_at_end(struct arena *a, void (*fn)(void *), void *arg);
+/* Was anything refused since the last reset? Ask once, at the door. */
+bool arena_full(const struct arena *a);
+size_t arena_held(const struct arena *a);	/* octets of all blocks */
+void arena_reset(struct arena *a);
+void arena_free(struct arena *a);		/* NULL is fine */
+
+#endif

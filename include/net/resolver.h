@@ -1,0 +1,57 @@
+/* resolver: names to addresses, with c-ares on the worker's loop: /etc/hosts,
+ * A and AAAA, no search list, a cache by TTL (bounded in time and entries).
+ * Answers in the order in which they should be tried (RFC 6724 as c-ares sorts
+ * it, then families interleaved as RFC 8305 4 says). Belongs to one worker. */
+#ifndef NET_RESOLVER_H
+#define NET_RESOLVER_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include "ground/str.h"
+#include "ground/why.h"
+
+struct event_base;
+struct resolver;
+struct lookup;
+
+enum { ADDRESSES_MOST = 16 };
+
+struct address {
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in4;
+		struct sockaddr_in6 in6;
+	};
+};
+
+struct addresses {
+	unsigned n;
+	struct address at[ADDRESSES_MOST];	/* with the port filled in */
+};
+
+/* found is NULL on failure, and why says which (NAME_*). Called from the loop,
+ * once, unless lookup_cancel() came first. */
+typedef void lookup_fn(void *owner, const struct addresses *found, enum why why);
+
+struct resolver_options {
+	uint32_t timeout_ms;		/* of one lookup in all */
+	const char *servers;		/* "127.0.0.1:5353,..." for tests; NULL: resolv.conf */
+	const char *hosts_file;		/* NULL: /etc/hosts */
+	uint32_t cache_most;		/* entries; 0: no cache */
+	uint32_t cache_ttl_most_s;	/* upper bound of a TTL; negative answers live 1 s */
+};
+
+/* NULL, when c-ares cannot start. */
+struct resolver *resolver_new(struct event_base *base, const struct resolver_options *o);
+/* An IP literal, or a name in the cache, is answered here: true, *out filled. */
+bool resolver_know(struct resolver *r, struct str host, uint16_t port, struct addresses *out);
+/* NULL when it cannot even be asked: *why. */
+struct lookup *resolver_ask(struct resolver *r, struct str host, uint16_t port,
+			    lookup_fn *fn, void *owner, enum why *why);
+void lookup_cancel(struct lookup *l);
+/* Every waiting lookup must have been cancelled. */
+void resolver_free(struct resolver *r);
+/* Lookups ever, and how many of them failed. */
+void resolver_counts(const struct resolver *r, uint64_t *asked, uint64_t *failed);
+
+#endif

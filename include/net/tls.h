@@ -1,0 +1,54 @@
+/* tls: every surprise of OpenSSL, kept in one room (security.md 2.3 O01-O08).
+ * The error queue is cleared before each call; a read that wants a write and
+ * the other way round are told as such; an end of stream without close_notify
+ * is IO_FAILED, never IO_EOF. Belongs to one worker; no locks. */
+#ifndef NET_TLS_H
+#define NET_TLS_H
+
+#include <sys/uio.h>
+#include "ground/str.h"
+#include "ground/why.h"
+
+enum io {
+	IO_DONE,			/* some octets moved, or the step is complete */
+	IO_WANT_READ,			/* try again when readable */
+	IO_WANT_WRITE,			/* try again when writable */
+	IO_EOF,				/* the peer ended its stream properly */
+	IO_FAILED,			/* reset, alert, truncation */
+};
+
+enum tls_role { TLS_CLIENT, TLS_SERVER };
+
+struct tls_options {
+	enum tls_role role;
+	const char *ca_file;		/* TLS_CLIENT: trusted roots; NULL: the system's */
+	const char *crl_file;		/* TLS_CLIENT: revocation lists, or NULL */
+	const char *cert_file, *key_file;	/* TLS_SERVER, or a client certificate; PEM */
+	int min_version;		/* TLS1_2_VERSION ..; 0: TLS 1.2 */
+	const char *alpn;		/* "http/1.1" */
+};
+
+struct tls_ctx;
+struct tls;
+
+/* NULL, and *why (static or malloc'ed text, see errors in log) when files cannot
+ * be used. The caller frees with tls_ctx_free(), after all of its tls. */
+struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *why, size_t why_size);
+void tls_ctx_free(struct tls_ctx *c);
+/* TLS_CLIENT: server_name is verified (DNS name or IP literal), SNI is sent for
+ * names. Does not own fd. NULL when out of memory. */
+struct tls *tls_new(struct tls_ctx *c, int fd, struct str server_name);
+enum io tls_handshake(struct tls *t);
+enum io tls_read(struct tls *t, struct iovec room, size_t *got);
+enum io tls_write(struct tls *t, const struct iovec *iov, int n, size_t *put);
+/* Octets already decrypted, waiting inside: the socket will not tell. */
+bool tls_has_pending(const struct tls *t);
+/* Sends close_notify; IO_DONE when it is out (or cannot be). */
+enum io tls_shut(struct tls *t);
+/* After IO_FAILED of the handshake: the reason (TLS_*), and a person's words
+ * ("certificate has expired"). */
+enum why tls_why(const struct tls *t);
+const char *tls_detail(const struct tls *t);
+void tls_free(struct tls *t);
+
+#endif

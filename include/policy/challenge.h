@@ -1,0 +1,99 @@
+/* challenge: is this response a challenge, may it be answered, and with what?
+ * (449.md 1-5.) Pure: facts in, a plan out. The closed lists of families and
+ * of reasons stand here once; logs, metrics, Proxy-Status, the manual and
+ * `check` speak from them. */
+#ifndef POLICY_CHALLENGE_H
+#define POLICY_CHALLENGE_H
+
+#include "policy/rules.h"
+
+#define FAMILY_TABLE(row) \
+	row(NONE,       "",           "not a 449") \
+	row(ECHO,       "echo",       "449 with Ms-Echo-Request (MS-WDV)") \
+	row(SUPPLY,     "supply",     "449 that a rule answers with named headers") \
+	row(BACKOFF,    "backoff",    "449 that a rule answers by waiting") \
+	row(ACTIVESYNC, "activesync", "449 of Exchange ActiveSync: the device must provision") \
+	row(OTHER,      "other",      "449 without a header or rule to answer it")
+#define FAMILY_ENUM(name, word, text) FAMILY_##name,
+enum family { FAMILY_TABLE(FAMILY_ENUM) FAMILY_COUNT };
+#undef FAMILY_ENUM
+
+#define UNANSWERED_TABLE(row) \
+	row(NONE,            "",                 "answered") \
+	row(OFF,             "off",              "a rule or `mode` turns answering off here") \
+	row(OBSERVE,         "observe",          "mode = observe: it would have been answered") \
+	row(METHOD,          "method",           "CONNECT, TRACE and upgraded connections are never replayed") \
+	row(NOT_IDEMPOTENT,  "not-idempotent",   "replay-methods = idempotent, and this method is not") \
+	row(CLIENT_ANSWERS,  "client-answers",   "the client sent Ms-Echo-Reply itself") \
+	row(CLIENT_DECLINES, "client-declines",  "the client sent x-ms-noretry-449") \
+	row(AGAIN,           "again",            "the server answered 449 to the replay as well") \
+	row(NO_HEADER,       "no-header",        "no Ms-Echo-Request, and no rule says what is wanted") \
+	row(BAD_HEADER,      "bad-header",       "Ms-Echo-Request holds a control octet") \
+	row(LONG_HEADER,     "long-header",      "Ms-Echo-Request is longer than 8 KiB") \
+	row(BODY_TOO_LARGE,  "body-too-large",   "the request body went past body-limit and was not recorded whole") \
+	row(SPOOL_FAILED,    "spool-failed",     "the request body could not be recorded (see spool-dir, spool-total)") \
+	row(RETRY_AFTER,     "retry-after",      "Retry-After asks for more than retry-after-max") \
+	row(AUTH_BOUND,      "auth-bound",       "the login belongs to the connection, and that one is closing") \
+	row(ACTIVESYNC,      "activesync",       "only the device may answer: it must provision") \
+	row(SUBSTATUS,       "substatus",        "x-ms-substatus says that waiting will not help") \
+	row(NO_VALUE,        "no-value",         "the value a supply rule names is not in the 449, or is no field value") \
+	row(BREAKER,         "breaker",          "this origin's replays were answered 449 too often; pausing") \
+	row(TOO_LATE,        "too-late",         "the time for waiting is used up") \
+	row(STARTED,         "started",          "part of the response was already with the client")
+#define UNANSWERED_ENUM(name, word, text) UNANSWERED_##name,
+enum unanswered { UNANSWERED_TABLE(UNANSWERED_ENUM) UNANSWERED_COUNT };
+#undef UNANSWERED_ENUM
+
+const char *family_word(enum family f);
+const char *family_text(enum family f);
+const char *unanswered_word(enum unanswered u);
+const char *unanswered_text(enum unanswered u);
+
+enum { ECHO_VALUE_MOST = 8192 };	/* octets of an Ms-Echo-Request */
+
+/* What is known when a response head has come. */
+struct challenge_facts {
+	const struct rule *rule;
+	const struct request *request;	/* as the client sent it */
+	const struct response *response;
+	unsigned replays;		/* made so far for this request */
+	uint32_t waited_ms;		/* by backoff so far */
+	uint32_t random;		/* for jitter */
+	bool can_rewind;		/* the body can be sent again */
+	bool spool_failed;		/* ... not, because recording failed */
+	bool connection_bound;		/* NTLM or Negotiate on this connection */
+	bool breaker_open;
+	time_t now;			/* for Retry-After dates and cookie expiry */
+};
+
+struct challenge_plan {
+	enum family family;		/* NONE: not a 449 at all */
+	enum unanswered unanswered;	/* NONE: answer it */
+	uint32_t delay_ms;		/* before the replay */
+	bool wants_body;		/* a supply rule reads the 449's body */
+	bool same_connection;		/* replay on this connection or not at all */
+	bool without_authorization;	/* the last token was accepted: do not send it again */
+};
+
+void challenge_judge(const struct challenge_facts *f, struct challenge_plan *plan);
+
+/* The fields that the replay carries beyond the request's own. Cookie replaces
+ * the request's Cookie lines when merged_cookie is set. */
+struct challenge_answer {
+	struct header *add;
+	unsigned n;
+	struct str echoed;		/* the Ms-Echo-Reply value; at NULL: none */
+	bool merged_cookie;
+	struct str cookie;
+};
+
+/* body: the 449's body as far as it was drained (empty unless wants_body).
+ * UNANSWERED_NONE, or why there is no answer after all (NO_VALUE). Everything is
+ * made in the arena. `https`: the request went over TLS (Secure cookies). */
+enum unanswered challenge_answer(const struct challenge_facts *f, const struct challenge_plan *p,
+				 struct str body, bool https, struct arena *a,
+				 struct challenge_answer *out);
+/* The fields a rule adds to every request (`always = true`). */
+bool challenge_always(const struct rule *r, struct arena *a, struct header **add, unsigned *n);
+
+#endif
