@@ -2,10 +2,11 @@
  * cursor; a replay moves the cursor to 0. Nothing else ever reads a request
  * body, so the first attempt and a replay are one path.
  *
- * Octets are kept in memory blocks up to limits.memory, the rest in an
- * unlinked file up to limits.record. Beyond that, or when the file cannot
- * grow, recording stops: the body becomes a plain window that still delivers
- * every octet once, in order, and can no longer be rewound.
+ * Octets are kept in memory blocks up to limits.memory (in whole blocks), the
+ * rest in an unlinked file up to limits.record; the last block or so on its way
+ * to the file waits in memory. Beyond that, or when the file cannot grow,
+ * recording stops: the body becomes a plain window that still delivers every
+ * octet once, in order, and can no longer be rewound.
  *
  * Belongs to one exchange: lives in its arena, gives blocks and file back at
  * the arena's end. Not thread-safe, but `struct spool` may be shared. */
@@ -48,11 +49,13 @@ struct body *body_new(struct arena *a, const struct body_limits *l, struct spool
  * Returns the number of slices; 0: the window is full, wait until the upstream
  * has taken some (or out of memory: see body_failed). */
 int body_room(struct body *b, size_t most, struct iovec v[BODY_IOV]);
-/* n octets were written there. */
+/* n octets were written there; no other call may come in between. Room that was
+ * not used goes back: say so with 0, too. */
 void body_filled(struct body *b, size_t n);
 /* Copies what fits; returns the octets taken. */
 size_t body_append(struct body *b, struct str octets);
 void body_end(struct body *b);			/* no more will come */
+/* Slices are good until the next call but body_taken() of less than all of it. */
 void body_next(struct body *b, struct body_span *out);
 void body_taken(struct body *b, size_t n);
 bool body_has_ended(const struct body *b);	/* body_end() was called */
@@ -60,9 +63,11 @@ bool body_all_taken(const struct body *b);	/* ended, and the cursor at the end *
 /* Back to octet 0; false when that is no longer possible. */
 bool body_rewind(struct body *b);
 bool body_can_rewind(const struct body *b);
+/* Recording stopped because the file failed (not because of limits.record). */
+bool body_spool_failed(const struct body *b);
 /* Nothing will be replayed: stop recording, drop what was taken. */
 void body_forget(struct body *b);
-/* Memory or file failed and octets can no longer be accepted. */
+/* body_room() found no memory, and there is nothing to take that would free any. */
 bool body_failed(const struct body *b);
 uint64_t body_length(const struct body *b);	/* octets received so far */
 uint64_t body_taken_length(const struct body *b);	/* cursor */
