@@ -58,15 +58,18 @@ enum io conn_read(struct conn *c, const struct iovec *room, int n, size_t *got);
 enum io conn_write(struct conn *c, const struct iovec *iov, int n, size_t *put);
 /* From a file: sendfile when plain, pread when TLS. */
 enum io conn_write_file(struct conn *c, int fd, off_t at, size_t len, size_t *put);
-/* Moves up to `most` octets from one plain conn to another without copying, by
- * way of a pipe kept for this pair. *moved counts what arrived. IO_WANT_READ:
- * the source is empty; IO_WANT_WRITE: the sink is full (WRITABLE will come to
- * its owner), and octets may wait in the pipe; IO_EOF and IO_FAILED are the
- * source's, *sink_failed the sink's. */
-enum io conn_splice(struct conn *from, struct conn *to, uint64_t most,
-		    uint64_t *moved, bool *sink_failed);
+/* Moving octets between two plain conns without copying, by way of a pipe that
+ * belongs to the source. conn_pipe_in takes up to `most` octets from the kernel:
+ * IO_DONE with *taken > 0, IO_WANT_READ (nothing there), IO_WANT_WRITE (the pipe
+ * is full), IO_EOF, IO_FAILED. conn_pipe_out hands on what waits in the pipe of
+ * `from`; short is no error, then WRITABLE comes to the owner of `to`; IO_FAILED
+ * is about `to`. No pipe to be had: IO_FAILED with errno EMFILE before an octet
+ * moved; fall back to copying. */
+enum io conn_pipe_in(struct conn *from, size_t most, size_t *taken);
+enum io conn_pipe_out(struct conn *from, struct conn *to, size_t *moved);
 /* Octets that wait in the pipe from `from`. */
 size_t conn_in_pipe(const struct conn *from);
+bool conn_has_pipe(struct conn *from);		/* makes one if it can */
 void conn_pause(struct conn *c);		/* no READABLE until conn_resume() */
 void conn_resume(struct conn *c);
 /* We have said all: FIN, or close_notify and FIN. Reading goes on. */
