@@ -13,7 +13,7 @@ struct learn;
 struct learn_options {
 	uint32_t entries_most;		/* of each table: oldest out first */
 	uint32_t challenger_ttl_ms;	/* "this origin challenges" */
-	uint32_t breaker_trips;		/* 449s in a row to replays: 20 */
+	uint32_t breaker_trips;		/* 449s in a row to replays: 20; 0: never */
 	uint32_t breaker_pause_ms;	/* 30 s */
 };
 
