@@ -1,0 +1,128 @@
+"""A client that says exactly the octets it is told."""
+import re
+import socket
+import ssl
+import struct
+import time
+
+from kit.http1 import Reader
+
+PATIENCE = 20                       # seconds that anything on loopback may take
+
+
+def abort(sock):
+    """Closes with a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def wait_until(condition, what="", seconds=PATIENCE):
+    """Polls until condition() is true; returns what it gave."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"waited in vain: {what}"
+        time.sleep(0.01)
+
+
+def chunked(*pieces, trailers=()):
+    """The chunked coding of some pieces."""
+    out = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces)
+    lines = "".join(f"{n}: {v}\r\n" for n, v in trailers)
+    return out + b"0\r\n" + lines.encode("latin-1") + b"\r\n"
+
+
+class Client:
+    """One connection, to the proxy as a rule."""
+
+    def __init__(self, address, rcvbuf=None, tls=None, name=None):
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        if rcvbuf:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(address)
+        if tls:
+            self.secure(tls, name)
+        self.reader = Reader(lambda n: self.sock.recv(n))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def secure(self, context, name):
+        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+
+    def send(self, data):
+        if isinstance(data, str):
+            data = data.encode("latin-1")
+        self.sock.sendall(data)
+        return self
+
+    def send_in_pieces(self, data, size=1):
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i in range(0, len(data), size):
+            self.send(data[i:i + size])
+        return self
+
+    def head(self, method, url, fields=(), version="HTTP/1.1"):
+        """A request head; Host comes from the URL unless fields have one."""
+        if "host" not in [n.lower() for n, _ in fields]:
+            host = re.match(r"(?:https?://)?([^/?]*)", url)[1] or "origin.example"
+            fields = [("Host", host), *fields]
+        lines = [f"{method} {url} {version}", *(f"{n}: {v}" for n, v in fields)]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def request(self, method, url, fields=(), body=None, version="HTTP/1.1"):
+        """Sends a request; a body of bytes goes with Content-Length, a list of
+        pieces goes chunked."""
+        fields = list(fields)
+        data = b""
+        if isinstance(body, list):
+            fields.append(("Transfer-Encoding", "chunked"))
+            data = chunked(*body)
+        elif body is not None:
+            fields.append(("Content-Length", str(len(body))))
+            data = body
+        self.send(self.head(method, url, fields, version) + data)
+        return self
+
+    def response(self, to="GET"):
+        """The next final response, or None when the peer ended."""
+        return self.reader.read_response(to)
+
+    def ask(self, method, url, fields=(), body=None, version="HTTP/1.1"):
+        self.request(method, url, fields, body, version)
+        response = self.response(method)
+        assert response is not None, f"no answer to {method} {url}"
+        return response
+
+    def ended(self, seconds=PATIENCE):
+        """Has the peer ended its stream (or reset it), with nothing more said?"""
+        self.sock.settimeout(seconds)
+        try:
+            return not self.reader.have and not self.reader.more()
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self.sock.settimeout(PATIENCE)
+
+    def fin(self):
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self):
+        abort(self.sock)
+
+    def close(self):
+        self.sock.close()
+
+
+def trusting(ca):
+    context = ssl.create_default_context(cafile=str(ca))
+    return context

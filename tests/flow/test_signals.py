@@ -1,0 +1,315 @@
+"""Signals, start and end of the program, and its logs."""
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from kit.client import Client, wait_until
+from kit.origin import response
+from kit.program import BINARY
+
+OK = response(200, b"hello")
+
+
+def refuses(address):
+    try:
+        socket.create_connection(address, 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_term_when_idle_ends_at_once(start):
+    proxy = start("--drain-timeout", "60s")
+    with proxy.client() as idle:
+        proxy.signal(signal.SIGTERM)
+        assert idle.ended()
+        assert proxy.wait() == 0
+
+
+def test_term_drains(start, origin):
+    import threading
+    go = threading.Event()
+
+    def wait(call):
+        go.wait(20)
+        call.send(OK)
+    origin.on("/x", wait)
+    proxy = start("--drain-timeout", "60s")
+    with proxy.client() as busy, proxy.client() as idle:
+        busy.request("GET", origin.url("/x"))
+        wait_until(lambda: origin.requests, "the request")
+        proxy.signal(signal.SIGTERM)
+        assert idle.ended()
+        wait_until(lambda: refuses(proxy.address), "the door to be closed")
+        go.set()
+        answer = busy.response()
+        assert (answer.status, answer.body) == (200, b"hello")
+        assert busy.ended()
+        assert proxy.wait() == 0
+
+
+def test_term_lets_a_449_come_to_its_end(start, origin):
+    import threading
+    from kit.origin import challenge
+    go = threading.Event()
+
+    def slow(call):
+        if call.request.has("Ms-Echo-Reply"):
+            call.send(OK)
+        else:
+            go.wait(20)
+            call.send(challenge("v", [("Connection", "close")]))
+            call.close()
+    origin.on("/x", slow)
+    proxy = start("--drain-timeout", "60s")
+    with proxy.client() as busy:
+        busy.request("PUT", origin.url("/x"), body=b"abc")
+        wait_until(lambda: origin.requests, "the request")
+        proxy.signal(signal.SIGTERM)
+        wait_until(lambda: refuses(proxy.address), "the door to be closed")
+        go.set()
+        assert busy.response().status == 200
+        assert proxy.wait() == 0
+
+
+def test_drain_timeout_is_an_end(start, origin):
+    origin.on("/x", lambda call: call.stall())
+    proxy = start("--drain-timeout", "1s")
+    with proxy.client() as busy:
+        busy.request("GET", origin.url("/x"))
+        wait_until(lambda: origin.requests, "the request")
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_at_once(start, origin, second):
+    origin.on("/x", lambda call: call.stall())
+    proxy = start("--drain-timeout", "60s")
+    with proxy.client() as busy:
+        busy.request("GET", origin.url("/x"))
+        wait_until(lambda: origin.requests, "the request")
+        proxy.signal(signal.SIGTERM)
+        wait_until(lambda: refuses(proxy.address), "the door to be closed")
+        proxy.signal(second)
+        assert proxy.wait() == 0
+
+
+def test_int_ends_at_once(start, origin):
+    origin.on("/x", lambda call: call.stall())
+    proxy = start("--drain-timeout", "60s")
+    with proxy.client() as busy:
+        busy.request("GET", origin.url("/x"))
+        wait_until(lambda: origin.requests, "the request")
+        proxy.signal(signal.SIGINT)
+        assert proxy.wait() == 0
+
+
+def test_hup_reloads(start, origin):
+    origin.on("/x", OK)
+    proxy = start(config='via = "before"\n')
+    with proxy.client() as client:
+        assert client.ask("GET", origin.url("/x")).one("Via") == "1.1 before"
+        proxy.config.write_text('via = "after"\n')
+        proxy.signal(signal.SIGHUP)
+
+        def after():
+            return client.ask("GET", origin.url("/x")).one("Via") == "1.1 after"
+        wait_until(after, "the new configuration")      # on the same client connection
+    assert not refuses(proxy.address)
+
+
+def test_hup_with_a_bad_file_keeps_the_old_configuration(start, origin):
+    origin.on("/x", OK)
+    proxy = start(config='via = "before"\n')
+    proxy.config.write_text('via = "after"\nbody-limt = 5\n')
+    proxy.signal(signal.SIGHUP)
+    wait_until(lambda: "body-limt" in proxy.said(), "the complaint")
+    assert "body-limit" in proxy.said()                 # did you mean
+    with proxy.client() as client:
+        assert client.ask("GET", origin.url("/x")).one("Via") == "1.1 before"
+
+
+def test_hup_changes_rules_for_new_requests(start, origin):
+    from kit.origin import challenge
+    origin.on("/x", challenge("v"))
+    proxy = start(config="")
+    with proxy.client() as client:
+        client.ask("GET", origin.url("/x"))
+        assert len(origin.requests) == 2
+        proxy.config.write_text('rule "quiet" {\n    path = "/x"\n    answer = {}\n}\n')
+        proxy.signal(signal.SIGHUP)
+
+        def quiet():
+            before = len(origin.requests)
+            client.ask("GET", origin.url("/x"))
+            return len(origin.requests) == before + 1
+        wait_until(quiet, "the rule")
+
+
+def test_hup_under_way_does_not_hurt(start, origin):
+    """An exchange keeps the configuration it began with."""
+    import threading
+    go = threading.Event()
+
+    def wait(call):
+        go.wait(20)
+        call.send(OK)
+    origin.on("/x", wait)
+    proxy = start(config='via = "before"\n')
+    with proxy.client() as client:
+        client.request("GET", origin.url("/x"))
+        wait_until(lambda: origin.requests, "the request")
+        for i in range(5):
+            proxy.config.write_text(f'via = "after-{i}"\n')
+            proxy.signal(signal.SIGHUP)
+            time.sleep(0.05)
+        go.set()
+        assert client.response().status == 200
+
+
+def test_usr1_reopens_the_log(start, origin):
+    origin.on("/x", OK)
+    proxy = start()
+    with proxy.client() as client:
+        client.ask("GET", origin.url("/x"))
+        proxy.wait_lines(1)
+        moved = proxy.access_log.with_suffix(".1")
+        os.rename(proxy.access_log, moved)
+        proxy.signal(signal.SIGUSR1)
+        wait_until(proxy.access_log.exists, "the new log")
+        client.ask("GET", origin.url("/x"))
+        proxy.wait_lines(1)
+    assert len(moved.read_text().splitlines()) == 1
+
+
+def test_usr2_hurts_nobody(start, origin):
+    origin.on("/x", OK)
+    proxy = start()
+    with proxy.client() as client:
+        client.ask("GET", origin.url("/x"))
+        proxy.signal(signal.SIGUSR2)
+        assert client.ask("GET", origin.url("/x")).status == 200
+
+
+def test_sigpipe_hurts_nobody(start, origin):
+    """Clients that leave while we write to them."""
+    origin.on("/x", response(200, b"z" * 1_000_000))
+    proxy = start()
+    for _ in range(10):
+        with proxy.client() as client:
+            client.request("GET", origin.url("/x"))
+            client.sock.recv(1)
+            client.reset()
+    with proxy.client() as client:
+        assert client.ask("GET", origin.url("/x")).status == 200
+
+
+# Start
+
+def run(*arguments, seconds=20):
+    return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=seconds,
+                          stdin=subprocess.DEVNULL)
+
+
+def test_version():
+    done = run("-V")
+    assert done.returncode == 0
+    assert done.stdout.startswith("retrywith ")
+    for library in ("OpenSSL", "libevent", "llhttp", "c-ares"):
+        assert library.lower() in done.stdout.lower()
+
+
+def test_help():
+    done = run("--help")
+    assert done.returncode == 0
+    assert "--listen" in done.stdout and "--body-limit" in done.stdout
+
+
+def test_unknown_option_is_a_configuration_error():
+    done = run("--body-limt", "5")
+    assert done.returncode in (64, 78)
+    assert "body-limit" in done.stderr
+
+
+def test_bad_value_names_file_and_line(tmp_path):
+    config = tmp_path / "bad.conf"
+    config.write_text("\n\nbody-limit = 12parsecs\n")
+    done = run("-t", "-c", str(config))
+    assert done.returncode == 78
+    assert f"{config}:3:" in done.stderr
+
+
+def test_unknown_word_suggests(tmp_path):
+    config = tmp_path / "bad.conf"
+    config.write_text("max-replay = 2\n")
+    done = run("-t", "-c", str(config))
+    assert done.returncode == 78
+    assert f"{config}:1:" in done.stderr and "max-replays" in done.stderr
+
+
+def test_good_configuration(tmp_path):
+    config = tmp_path / "good.conf"
+    config.write_text('listen = {"127.0.0.1:0"}\nmax-replays = 2\n')
+    assert run("-t", "-c", str(config)).returncode == 0
+    printed = run("-T", "-c", str(config))
+    assert printed.returncode == 0
+    assert "max-replays = 2" in printed.stdout
+    again = tmp_path / "again.conf"
+    again.write_text(printed.stdout)
+    assert run("-T", "-c", str(again)).stdout == printed.stdout
+
+
+def test_missing_file(tmp_path):
+    done = run("-c", str(tmp_path / "nowhere.conf"))
+    assert done.returncode in (66, 78)
+    assert "nowhere.conf" in done.stderr
+
+
+def test_taken_address_is_an_error(start):
+    proxy = start()
+    done = run("--listen", f"127.0.0.1:{proxy.address[1]}")
+    assert done.returncode in (69, 73, 71)
+    assert str(proxy.address[1]) in done.stderr
+
+
+def test_default_ports_are_the_documented_ones():
+    done = run("-T")
+    assert "127.0.0.1:3128" in done.stdout and "[::1]:3128" in done.stdout
+
+
+def test_demo_origin_lists_itself(demo):
+    with Client(demo.address) as client:
+        page = client.ask("GET", "/", [("Host", "h")])
+        assert page.status == 200
+        assert "/early-keep" in page.text
+        assert client.ask("GET", "/nowhere", [("Host", "h")]).status == 404
+
+
+def test_check_tells_final(demo):
+    done = run("check", demo.url + "/echo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "449" in done.stdout and "200" in done.stdout
+
+
+@pytest.mark.parametrize("path, status", [("/plain", 0), ("/no-header", 10), ("/always", 11)])
+def test_check_exit_status(demo, path, status):
+    assert run("check", demo.url + path).returncode == status
+
+
+def test_check_transport_failure():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        assert run("check", f"http://127.0.0.1:{taken.getsockname()[1]}/").returncode == 12
+
+
+def test_match_names_the_rule(tmp_path):
+    config = tmp_path / "rules.conf"
+    config.write_text('rule "orders" {\n    host = "orders.example"\n    path = "/api/*"\n    answer = {"echo"}\n}\n')
+    done = run("match", "-c", str(config), "http://orders.example/api/x")
+    assert done.returncode == 0, done.stderr
+    assert "orders" in done.stdout
