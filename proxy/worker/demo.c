@@ -20,7 +20,6 @@
 
 #include <event2/buffer.h>
 #include <event2/event.h>
-#include <event2/util.h>
 
 #include "worker/report.h"
 #include "worker/variation.h"
@@ -53,12 +52,14 @@ enum scene {
 struct demo {
 	struct event_base *base;
 	struct event *door, *term, *intr;
+	struct guest *guests;
 	bool verbose;
 };
 
 /* One connection. */
 struct guest {
 	struct demo *demo;
+	struct guest *prev, *next;
 	int fd;
 	enum scene scene;
 	struct event *in, *out, *timer;
@@ -336,6 +337,9 @@ static bool guest_listens(const struct guest *g)
 static void guest_free(struct guest *g)
 {
 	event_add(g->demo->door, NULL);		/* a descriptor is free again */
+	*(g->prev ? &g->prev->next : &g->demo->guests) = g->next;
+	if (g->next)
+		g->next->prev = g->prev;
 	if (g->in)
 		event_free(g->in);
 	if (g->out)
@@ -439,6 +443,10 @@ static void guest_new(struct demo *d, int fd)
 		return;
 	}
 	g->demo = d;
+	g->next = d->guests;
+	if (g->next)
+		g->next->prev = g;
+	d->guests = g;
 	g->fd = fd;
 	g->in = event_new(d->base, fd, EV_READ | EV_PERSIST, on_readable, g);
 	g->out = event_new(d->base, fd, EV_WRITE, on_writable, g);
@@ -474,23 +482,45 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 	event_base_loopbreak(arg);
 }
 
+/* ADDR:PORT, [ADDR]:PORT; numbers only. */
+static struct addrinfo *address_of(const char *text)
+{
+	static const struct addrinfo numbers = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM
+	};
+	struct addrinfo *found = NULL;
+	const char *colon = strrchr(text, ':');
+	char *host = colon ? strndup(text, (size_t)(colon - text)) : NULL;
+	size_t len = host ? strlen(host) : 0;
+
+	errno = EINVAL;
+	if (len > 1 && host[0] == '[' && host[len - 1] == ']') {
+		host[len - 1] = '\0';
+		memmove(host, host + 1, len - 1);
+	}
+	if (len == 0 || getaddrinfo(host, colon + 1, &numbers, &found) != 0)
+		found = NULL;
+	free(host);
+	return found;
+}
+
 static int door_open(const char *text)
 {
-	struct sockaddr_storage at;
-	int len = sizeof(at), one = 1, fd;
+	struct addrinfo *at = address_of(text);
+	int one = 1, fd, saved;
 
-	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&at, &len) < 0) {
-		errno = EINVAL;
+	if (!at)
 		return -1;
-	}
-	fd = socket(at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&at, (socklen_t)len) < 0 || listen(fd, 512) < 0) {
+	fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (fd >= 0 && (bind(fd, at->ai_addr, at->ai_addrlen) < 0 || listen(fd, 512) < 0)) {
+		saved = errno;
 		close(fd);
-		return -1;
+		errno = saved;
+		fd = -1;
 	}
+	freeaddrinfo(at);
 	return fd;
 }
 
@@ -524,6 +554,9 @@ static int serve(struct demo *d, int door)
 	signal(SIGPIPE, SIG_IGN);
 	door_tell(door);
 	event_base_dispatch(d->base);
+	while (d->guests)
+		guest_free(d->guests);
+	block_sweep();
 	event_free(d->door);
 	event_free(d->term);
 	event_free(d->intr);
