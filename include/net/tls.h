@@ -22,7 +22,10 @@ enum tls_role { TLS_CLIENT, TLS_SERVER };
 struct tls_options {
 	enum tls_role role;
 	const char *ca_file;		/* TLS_CLIENT: trusted roots; NULL: the system's */
-	const char *crl_file;		/* TLS_CLIENT: revocation lists, or NULL */
+	const char *crl_file;		/* TLS_CLIENT: revocation lists, or NULL. With them, an
+					 * issuer without a list is not accepted */
+	const char *pinned_sha256;	/* TLS_CLIENT: hex digest of the one certificate to accept,
+					 * whatever its chain, name and dates; or NULL */
 	const char *cert_file, *key_file;	/* TLS_SERVER, or a client certificate; PEM */
 	int min_version;		/* TLS1_2_VERSION ..; 0: TLS 1.2 */
 	const char *alpn;		/* "http/1.1" */
@@ -31,22 +34,27 @@ struct tls_options {
 struct tls_ctx;
 struct tls;
 
-/* NULL, and *why (static or malloc'ed text, see errors in log) when files cannot
- * be used. The caller frees with tls_ctx_free(), after all of its tls. */
+/* NULL, and the reason as text in why[], when files cannot be used. The caller
+ * frees with tls_ctx_free(), after all of its tls. A client context remembers
+ * sessions, and resumes them towards the same name and port only. */
 struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *why, size_t why_size);
 void tls_ctx_free(struct tls_ctx *c);
 /* TLS_CLIENT: server_name is verified (DNS name or IP literal), SNI is sent for
  * names. Does not own fd. NULL when out of memory. */
 struct tls *tls_new(struct tls_ctx *c, int fd, struct str server_name);
 enum io tls_handshake(struct tls *t);
+/* IO_DONE: *got > 0. A failure behind octets is told by the next call. */
 enum io tls_read(struct tls *t, struct iovec room, size_t *got);
+/* IO_DONE: *put may be short, try again when writable. What was not put is to be
+ * offered again, in whatever pieces: it may be on its way already. */
 enum io tls_write(struct tls *t, const struct iovec *iov, int n, size_t *put);
-/* Octets already decrypted, waiting inside: the socket will not tell. */
+/* Octets wait inside: the socket will not tell. Never after IO_WANT_READ. */
 bool tls_has_pending(const struct tls *t);
 /* Sends close_notify; IO_DONE when it is out (or cannot be). */
 enum io tls_shut(struct tls *t);
-/* After IO_FAILED of the handshake: the reason (TLS_*), and a person's words
- * ("certificate has expired"). */
+bool tls_was_resumed(const struct tls *t);
+/* After IO_FAILED: the reason (TLS_*), and a person's words ("certificate has
+ * expired"; printable, never NULL). */
 enum why tls_why(const struct tls *t);
 const char *tls_detail(const struct tls *t);
 void tls_free(struct tls *t);
