@@ -5,6 +5,7 @@
 #ifndef POLICY_CHALLENGE_H
 #define POLICY_CHALLENGE_H
 
+#include <time.h>
 #include "policy/rules.h"
 
 #define FAMILY_TABLE(row) \
@@ -77,8 +78,9 @@ struct challenge_plan {
 
 void challenge_judge(const struct challenge_facts *f, struct challenge_plan *plan);
 
-/* The fields that the replay carries beyond the request's own. Cookie replaces
- * the request's Cookie lines when merged_cookie is set. */
+/* The fields that the replay carries beyond the request's own and those of
+ * challenge_always(); each replaces the request's lines of the same name, as
+ * Cookie does when merged_cookie is set. */
 struct challenge_answer {
 	struct header *add;
 	unsigned n;
@@ -88,12 +90,13 @@ struct challenge_answer {
 };
 
 /* body: the 449's body as far as it was drained (empty unless wants_body).
- * UNANSWERED_NONE, or why there is no answer after all (NO_VALUE). Everything is
- * made in the arena. `https`: the request went over TLS (Secure cookies). */
+ * UNANSWERED_NONE, or why there is no answer after all (NO_VALUE, which is also
+ * what a full arena gives). Values are in the arena, the facts or the body. `https`: the request went over TLS (Secure cookies). */
 enum unanswered challenge_answer(const struct challenge_facts *f, const struct challenge_plan *p,
 				 struct str body, bool https, struct arena *a,
 				 struct challenge_answer *out);
-/* The fields a rule adds to every request (`always = true`). */
+/* The fields a rule adds to every request (`always = true`, fixed values); *n may
+ * be 0. False: the arena is full. */
 bool challenge_always(const struct rule *r, struct arena *a, struct header **add, unsigned *n);
 
 #endif
