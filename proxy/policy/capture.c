@@ -132,7 +132,7 @@ static struct str scalar_text(const json_t *value, struct arena *a)
 
 struct str capture_pointer(struct str body, struct str pointer, struct arena *a)
 {
-	struct str value = STR_NONE;
+	struct str value;
 	json_error_t error;
 	json_t *all;
 
@@ -165,6 +165,7 @@ struct str capture_regex(struct str body, const void *code)
 	pcre2_match_context *limits = pcre2_match_context_create(NULL);
 	pcre2_match_data *found = pcre2_match_data_create_from_pattern(code, NULL);
 	struct str value = STR_NONE;
+	int count;
 
 	if (body.len == 0)
 		body = STR("");
@@ -172,8 +173,8 @@ struct str capture_regex(struct str body, const void *code)
 		pcre2_set_match_limit(limits, MATCH_MOST);
 		pcre2_set_depth_limit(limits, BACKTRACK_MOST);
 		pcre2_set_heap_limit(limits, MATCH_HEAP_KIB);
-		value = group(body, found,
-			      pcre2_match(code, (PCRE2_SPTR)body.at, body.len, 0, 0, found, limits));
+		count = pcre2_match(code, (PCRE2_SPTR)body.at, body.len, 0, 0, found, limits);
+		value = group(body, found, count);
 	}
 	pcre2_match_data_free(found);
 	pcre2_match_context_free(limits);
