@@ -84,6 +84,11 @@ class Program:
         text = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(rf"^{what}:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
 
+    def memory_allowance(self, octets):
+        """A bound on memory; sanitizers keep what was freed, so theirs is wider."""
+        maps = Path(f"/proc/{self.pid}/maps").read_text()
+        return octets * 16 if re.search(r"lib(asan|tsan|msan)", maps) else octets
+
 
 class Proxy(Program):
     listening = re.compile(r"^retrywith: listening on (\S+):(\d+)\s*$", re.MULTILINE)
