@@ -48,7 +48,7 @@ def test_through_the_proxy_is_200(demo, proxy, name, method):
     assert report["sha256"] == hashlib.sha256(body or b"").hexdigest()
     line = proxy.wait_lines()[0]
     assert (line["replays"], line["answer"]) == (1, "echo")
-    assert line["echoed"] == report["echo_reply_length"]
+    assert line["echo_length"] == report["echo_reply_length"]
 
 
 @pytest.mark.parametrize("name", ANSWERED)
