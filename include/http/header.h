@@ -74,8 +74,20 @@ enum header_id header_lookup(struct str name);
 unsigned header_traits(enum header_id id);
 const char *header_name(enum header_id id);
 
+/* Room for another line; false when the arena is full. */
+bool headers_grow(struct headers *h, struct arena *a);
 /* Adds a line at the end; false when the arena is full. */
-bool headers_add(struct headers *h, struct arena *a, struct str name, struct str value);
+static inline bool headers_add(struct headers *h, struct arena *a,
+			       struct str name, struct str value)
+{
+	enum header_id id = header_lookup(name);
+
+	if (h->count == h->room && !headers_grow(h, a))
+		return false;
+	h->at[h->count++] = (struct header){ name, value, id, false };
+	h->present |= UINT64_C(1) << id;
+	return true;
+}
 /* The first line with this id that is not dropped, or NULL. */
 const struct header *headers_find(const struct headers *h, enum header_id id);
 /* The next such line after `after` (NULL: the first). */
@@ -90,6 +102,8 @@ bool headers_list_has(const struct headers *h, enum header_id id, struct str tok
 /* Drops every line with TRAIT_HOP and every line that Connection names, unless
  * TRAIT_KEPT. Call after everything wanted was read from them. */
 void headers_drop_hop_by_hop(struct headers *h);
+/* Drops every line that list, a Connection value, names, unless TRAIT_KEPT. */
+void headers_drop_listed(struct headers *h, struct str list);
 /* Drops what must not arrive in a trailer section. */
 void headers_drop_from_trailer(struct headers *h);
 void headers_drop(struct headers *h, enum header_id id);
@@ -97,5 +111,8 @@ void headers_drop(struct headers *h, enum header_id id);
  * but HTAB, no blank at either end)? */
 bool header_is_token(struct str s);
 bool header_is_value(struct str s);
+/* How many octets at the front of s may stand in a token, in a field value. */
+size_t header_token_len(struct str s);
+size_t header_value_len(struct str s);
 
 #endif

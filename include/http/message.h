@@ -47,7 +47,8 @@ struct response {
 	struct headers fields;
 	struct headers trailers;
 	enum framing framing;
-	uint64_t length;
+	uint64_t length;		/* FRAMING_LENGTH, or see has_length */
+	bool has_length;		/* told without a body (HEAD, 304): forwarded */
 	uint8_t minor;
 	bool keep;			/* the upstream keeps the connection */
 	struct str upgrade;
@@ -79,7 +80,8 @@ struct reader *reader_of_requests(struct arena *a, const struct reader_limits *l
 				  struct request *out);
 struct reader *reader_of_responses(struct arena *a, const struct reader_limits *l,
 				   enum method_kind to, struct response *out);
-/* While a head is incomplete *used stays 0: keep the octets, and make room for
+/* Call it until STEP_MORE, STEP_END or STEP_BAD, at last with nothing left.
+ * While a head is incomplete *used stays 0: keep the octets, and make room for
  * more. STEP_BAD ends the reader. A 101 answer, and 2xx to CONNECT, give
  * STEP_HEAD then STEP_END: what follows is the tunnel's. */
 enum step reader_feed(struct reader *r, struct str in, size_t *used, struct str *body);
