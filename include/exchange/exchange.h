@@ -31,7 +31,7 @@ enum exchange_event {
 	CLIENT_TOOK_ALL,
 	LOST_UPSTREAM,
 	LOST_CLIENT,
-	OUT_OF_TIME,
+	GAVE_UP,			/* time is up, or the client's octets are no HTTP */
 	EX_EVENTS
 };
 

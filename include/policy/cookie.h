@@ -3,6 +3,7 @@
 #ifndef POLICY_COOKIE_H
 #define POLICY_COOKIE_H
 
+#include <time.h>
 #include "http/message.h"
 
 /* The Cookie value for the replay: the request's own, with those of the

@@ -83,6 +83,8 @@ struct config_override { const char *name, *value; };
  * no file, all defaults. Secrets are read from files here. */
 struct config *config_load(const char *path, const struct config_override *o, unsigned n,
 			   char **err);
+/* The same file and the same overrides, read again. */
+struct config *config_again(const struct config *c, char **err);
 struct config *config_hold(struct config *c);
 void config_release(struct config *c);
 /* The effective configuration as a file that config_load() takes; secrets are

@@ -95,7 +95,7 @@ static unsigned judge(struct exchange *x, const struct exchange_fact *f)
 	x->replays_left--;
 	x->answered = true;
 	x->bound = f->bound;
-	if (f->drop || !x->request_sent)
+	if (f->drop)
 		return go(x, EX_ANSWER, drop(x) | DO_ASK);
 	return go(x, EX_DRAIN, DO_DRAIN);
 }
@@ -113,16 +113,18 @@ static unsigned lost_while_sending(struct exchange *x, const struct exchange_fac
 	return give_up(x);
 }
 
-static unsigned out_of_time(struct exchange *x, const struct exchange_fact *f)
+static unsigned gave_up(struct exchange *x, const struct exchange_fact *f)
 {
 	return give_up(x);
 }
 
 static unsigned drained(struct exchange *x, const struct exchange_fact *f)
 {
-	if (x->bound && !f->keep)
+	bool keep = f->keep && x->request_sent;
+
+	if (x->bound && !keep)
 		return restore(x);
-	return go(x, EX_ANSWER, (f->keep ? 0 : drop(x)) | DO_ASK);
+	return go(x, EX_ANSWER, (keep ? 0 : drop(x)) | DO_ASK);
 }
 
 /* Its body was too long, or the connection went: the answer does not need it. */
@@ -167,37 +169,37 @@ static unsigned lost_midway(struct exchange *x, const struct exchange_fact *f)
 
 static square *const score[EX_STATES][EX_EVENTS] = {
 	[EX_HEAD] = {
-		[GOT_REQUEST] = admit, [LOST_CLIENT] = finish, [OUT_OF_TIME] = head_late,
+		[GOT_REQUEST] = admit, [LOST_CLIENT] = finish, [GAVE_UP] = head_late,
 	},
 	[EX_OPEN] = {
 		[GOT_UPSTREAM] = opened, [LOST_UPSTREAM] = no_upstream,
-		[LOST_CLIENT] = finish, [OUT_OF_TIME] = out_of_time,
+		[LOST_CLIENT] = finish, [GAVE_UP] = gave_up,
 	},
 	[EX_SEND] = {
 		[REQUEST_SENT] = note_sent, [GOT_RESPONSE] = judge,
 		[LOST_UPSTREAM] = lost_while_sending,
-		[LOST_CLIENT] = finish, [OUT_OF_TIME] = out_of_time,
+		[LOST_CLIENT] = finish, [GAVE_UP] = gave_up,
 	},
 	[EX_DRAIN] = {
 		[RESPONSE_ENDED] = drained, [LOST_UPSTREAM] = lost_while_draining,
-		[LOST_CLIENT] = finish, [OUT_OF_TIME] = out_of_time,
+		[LOST_CLIENT] = finish, [GAVE_UP] = gave_up,
 	},
 	[EX_ANSWER] = {
 		[GOT_ANSWER] = answered, [NO_ANSWER] = no_answer,
 		[LOST_UPSTREAM] = forget_upstream,
-		[LOST_CLIENT] = finish, [OUT_OF_TIME] = out_of_time,
+		[LOST_CLIENT] = finish, [GAVE_UP] = gave_up,
 	},
 	[EX_STREAM] = {
 		[REQUEST_SENT] = note_sent, [RESPONSE_ENDED] = response_done,
 		[LOST_UPSTREAM] = lost_midway,
-		[LOST_CLIENT] = finish, [OUT_OF_TIME] = lost_midway,
+		[LOST_CLIENT] = finish, [GAVE_UP] = lost_midway,
 	},
 	[EX_FLUSH] = {
-		[CLIENT_TOOK_ALL] = finish, [LOST_CLIENT] = finish, [OUT_OF_TIME] = finish,
+		[CLIENT_TOOK_ALL] = finish, [LOST_CLIENT] = finish, [GAVE_UP] = finish,
 	},
 	[EX_TUNNEL] = {
 		[RESPONSE_ENDED] = finish, [LOST_UPSTREAM] = lost_midway,
-		[LOST_CLIENT] = finish, [OUT_OF_TIME] = finish,
+		[LOST_CLIENT] = finish, [GAVE_UP] = finish,
 	},
 };
 
@@ -254,7 +256,7 @@ const char *exchange_event_name(enum exchange_event e)
 	static const char *const names[EX_EVENTS] = {
 		"GOT_REQUEST", "GOT_UPSTREAM", "REQUEST_SENT", "GOT_RESPONSE", "RESPONSE_ENDED",
 		"GOT_ANSWER", "NO_ANSWER", "CLIENT_TOOK_ALL", "LOST_UPSTREAM", "LOST_CLIENT",
-		"OUT_OF_TIME",
+		"GAVE_UP",
 	};
 
 	return names[e];

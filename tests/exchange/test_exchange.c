@@ -67,7 +67,7 @@ static void early_challenge_then_loss(void **state)
 {
 	PLAY({ F(.event = GOT_REQUEST, .keep = true), DO_OPEN, EX_OPEN },
 	     { F(.event = GOT_UPSTREAM), DO_SEND, EX_SEND },
-	     { F(.event = GOT_RESPONSE, .challenge = true),
+	     { F(.event = GOT_RESPONSE, .challenge = true, .drop = true),
 	       DO_DROP_UPSTREAM | DO_ASK, EX_ANSWER },
 	     { F(.event = GOT_ANSWER), DO_OPEN_NEW, EX_OPEN },
 	     { F(.event = GOT_UPSTREAM), DO_SEND, EX_SEND },

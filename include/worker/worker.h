@@ -1,0 +1,100 @@
+/* worker: one thread, one loop, and everything a connection needs, shared with
+ * nobody: pool, resolver, TLS contexts, memory of origins, counters. Other
+ * threads talk to it by worker_tell() only. */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include <pthread.h>
+#include "net/conn.h"
+#include "net/pool.h"
+#include "net/resolver.h"
+#include "policy/learn.h"
+#include "http/body.h"
+#include "worker/config.h"
+#include "worker/counters.h"
+
+struct access_log;
+struct recorder;
+struct session;
+struct transaction;
+struct listener;
+struct event;
+
+/* One configuration as one worker uses it: freed when retired and unused. */
+struct snapshot {
+	struct config *config;
+	struct tls_ctx *upstream_tls;
+	struct reader_limits limits;
+	struct str own_via;			/* to find ourselves in a Via */
+	struct str via_line;			/* "1.1 pseudonym" */
+	unsigned users;
+	bool retired;
+	struct worker *worker;
+};
+
+enum worker_word { WORD_CONFIG = 1, WORD_DRAIN = 2, WORD_STOP = 4, WORD_REOPEN = 8,
+		   WORD_DUMP = 16 };
+
+struct worker {
+	unsigned index;
+	pthread_t thread;
+	struct event_base *base;
+	struct net net;
+	struct resolver *resolver;
+	struct pool *pool;
+	struct learn *learn;
+	struct recorder *recorder;
+	struct access_log *log;
+	struct snapshot *now;
+	struct spool *spool;			/* shared by all workers */
+	struct counters counters;
+	struct listener *listeners;
+	uint64_t max_clients;			/* this worker's share */
+	struct session *sessions;		/* all of them */
+	struct session *spare_sessions;
+	struct transaction *spare_transactions;
+	uint64_t next_id;
+	struct event *tick, *ear;
+	int ear_fd;				/* eventfd */
+	_Atomic unsigned words;			/* enum worker_word, not yet heard */
+	_Atomic(struct config *) next_config;
+	_Atomic uint64_t beats;			/* turns of the loop: for the watchdog */
+	void (*watch)(void *arg, const struct transaction *t);	/* each exchange as it ends */
+	void *watch_arg;
+	_Atomic bool ended;			/* the loop is left */
+	bool draining, stopping, threaded, ticking;
+};
+
+/* What main gives a worker: listening sockets it may accept on. */
+struct listening {
+	int fd;
+	bool tls;
+	struct sockaddr_storage addr;
+	socklen_t len;
+};
+
+/* Starts the thread. c is held by the worker. NULL and *why on failure. */
+struct worker *worker_start(unsigned index, struct config *c, struct spool *spool,
+			    const struct listening *l, unsigned n, const char **why);
+/* The same without a thread, for tests and `check`: the caller runs the loop. */
+struct worker *worker_new(unsigned index, struct config *c, struct spool *spool,
+			  const struct listening *l, unsigned n, const char **why);
+void worker_run(struct worker *w);		/* until it is stopped */
+void worker_turn(struct worker *w);		/* one turn of its loop */
+void worker_free(struct worker *w);
+/* From any thread. */
+void worker_tell(struct worker *w, unsigned words);
+void worker_reconfigure(struct worker *w, struct config *c);
+void worker_join(struct worker *w);
+
+struct snapshot *snapshot_hold(struct worker *w);
+void snapshot_release(struct snapshot *s);
+/* The context for https origins; NULL when it cannot be made (logged). */
+struct tls_ctx *snapshot_upstream_tls(struct snapshot *s);
+
+static inline void count(struct worker *w, enum counter c)
+{
+	w->counters.n[c]++;
+}
+
+#endif

@@ -1,0 +1,123 @@
+/* bound: logins that belong to a connection. NTLM and Negotiate authenticate
+ * the connection, not the request (RFC 4559, MS-NTHT): from the first sign of
+ * them the upstream connection stays with this one client connection, is never
+ * pooled, and both end together. */
+#include "worker/transaction.h"
+
+#include <stdlib.h>
+
+struct bound {
+	struct session *session;
+	struct conn *conn;		/* NULL while a transaction uses it */
+	struct tls_ctx *tls;
+	uint16_t port, host_len;
+	char host[];
+};
+
+static bool names_scheme(struct str value)
+{
+	struct str scheme = value, rest;
+
+	str_cut(value, ' ', &scheme, &rest);
+	return str_eq_nocase(scheme, STR("NTLM")) || str_eq_nocase(scheme, STR("Negotiate"));
+}
+
+/* The request carries such credentials, or goes where they were accepted. */
+void bound_request(struct transaction *t)
+{
+	const struct header *h = headers_find(&t->request.fields, HEADER_AUTHORIZATION);
+
+	if (h && names_scheme(h->value))
+		t->bound = true;
+}
+
+static bool offers_scheme(const struct headers *fields)
+{
+	const struct header *h = NULL;
+
+	while ((h = headers_next(fields, HEADER_WWW_AUTHENTICATE, h))) {
+		struct str list = h->value, item;
+
+		while (str_list_next(&list, &item))
+			if (names_scheme(item))
+				return true;
+	}
+	return false;
+}
+
+/* RFC 4559 6: tells the client that this proxy keeps the two connections
+ * together. */
+void bound_response(struct transaction *t)
+{
+	if (t->response.status != 401 || !offers_scheme(&t->response.fields))
+		return;
+	t->bound = true;
+	headers_add(&t->response.fields, t->arena, STR("Proxy-Support"),
+		    STR("Session-Based-Authentication"));
+}
+
+void session_unbind(struct session *s)
+{
+	if (!s->bound)
+		return;
+	conn_close(s->bound->conn);
+	free(s->bound);
+	s->bound = NULL;
+}
+
+/* The origin ended the connection that carries the login: so does the client's,
+ * which must log in anew. */
+static void bound_spoke(void *owner, struct conn *c, enum conn_event ev)
+{
+	struct bound *b = owner;
+	struct session *s = b->session;
+
+	session_unbind(s);
+	if (s->phase == SESSION_IDLE)
+		session_drain(s);
+}
+
+static bool is_for(const struct bound *b, const struct pool_key *k)
+{
+	return b->port == k->port && b->tls == k->tls &&
+	       str_eq_nocase((struct str){ b->host, b->host_len }, k->host);
+}
+
+struct conn *bound_take(struct transaction *t)
+{
+	struct bound *b = t->session->bound;
+	struct conn *c;
+
+	if (!b)
+		return NULL;
+	if (!b->conn || !is_for(b, &t->key)) {
+		session_unbind(t->session);
+		return NULL;
+	}
+	c = b->conn;
+	b->conn = NULL;
+	t->bound = true;
+	return c;
+}
+
+bool bound_keep(struct transaction *t, struct conn *c)
+{
+	struct session *s = t->session;
+	struct bound *b;
+
+	if (!t->bound)
+		return false;
+	session_unbind(s);
+	b = malloc(sizeof *b + t->key.host.len);
+	if (!b) {
+		conn_close(c);
+		return true;
+	}
+	*b = (struct bound){ .session = s, .conn = c, .tls = t->key.tls, .port = t->key.port,
+			     .host_len = (uint16_t)t->key.host.len };
+	memcpy(b->host, t->key.host.at, t->key.host.len);
+	s->bound = b;
+	conn_adopt(c, bound_spoke, b);
+	conn_resume(c);
+	return true;
+}

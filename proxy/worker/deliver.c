@@ -1,0 +1,327 @@
+/* deliver: the response on its way to the client. Heads are made in the arena,
+ * bodies are slices of the block they came in, so the block stays until the
+ * lane is empty; while it is not, nobody reads from upstream. */
+#include "worker/transaction.h"
+
+#include <stdio.h>
+
+enum { SPLICE_FROM = 4 * BUF_BLOCK };	/* octets left that make splicing pay */
+
+static struct str our_via(struct transaction *t, uint8_t minor)
+{
+	struct snapshot *s = t->snapshot;
+
+	if (!s->config->via.len || minor == 1)
+		return s->via_line;
+	return arena_print(t->arena, "1.0 %.*s", STR_FMT(s->config->via));
+}
+
+static void add_line(struct transaction *t, struct header *add, unsigned *n, const char *name,
+		     struct str value)
+{
+	if (value.len)
+		add[(*n)++] = (struct header){ .name = str_of(name), .value = value };
+}
+
+static void put_head(struct transaction *t, const struct response *p, bool close)
+{
+	struct header add[2];
+	unsigned n = 0;
+	struct head_extra x = { .add = add, .via = our_via(t, p->minor), .close = close };
+	struct str head;
+
+	if (!headers_find(&p->fields, HEADER_DATE) && p->status >= 200)
+		add_line(t, add, &n, "Date", str_of(clock_date()));
+	if (t->challenges && p->status >= 200)
+		add_line(t, add, &n, "Proxy-Status", proxy_status(t));
+	x.n = n;
+	if (p->status == 101)
+		x.upgrade = p->upgrade;
+	head = response_head(p, &x, t->arena);
+	if (!head.at) {
+		t->why = WHY_RESPONSE_HEAD_TOO_BIG;
+		POST(t, .event = GAVE_UP);
+		return;
+	}
+	lane_add(&t->down, head);
+}
+
+void deliver_interim(struct transaction *t)
+{
+	if (t->request.minor == 0)
+		return;
+	put_head(t, &t->response, false);
+	deliver_flush(t);
+}
+
+/* The challenge's Set-Cookie lines, ahead of the final response's own. */
+static void carry_cookies(struct transaction *t, struct response *p)
+{
+	const struct headers *from = &t->saved.fields;
+	struct headers all = { 0 };
+	const struct header *h = NULL;
+
+	if (!t->replays || !headers_find(from, HEADER_SET_COOKIE))
+		return;
+	while ((h = headers_next(from, HEADER_SET_COOKIE, h)))
+		headers_add(&all, t->arena, h->name, h->value);
+	for (unsigned i = 0; i < p->fields.count; i++)
+		if (!p->fields.at[i].dropped)
+			headers_add(&all, t->arena, p->fields.at[i].name, p->fields.at[i].value);
+	p->fields = all;
+}
+
+/* How the client will know where the body ends (RFC 9112 6): HTTP/1.0 clients
+ * get no chunks, 1.1 clients no body that only a close would end. */
+static void choose_framing(struct transaction *t, struct response *p)
+{
+	bool open_ended = p->framing == FRAMING_CHUNKED || p->framing == FRAMING_UNTIL_CLOSE;
+
+	t->chunk_down = open_ended && t->request.minor == 1;
+	if (t->chunk_down)
+		p->framing = FRAMING_CHUNKED;
+	else if (open_ended)
+		p->framing = FRAMING_UNTIL_CLOSE;
+	if (p->framing == FRAMING_UNTIL_CLOSE)
+		t->exchange.keep_client = false;
+}
+
+void deliver_head(struct transaction *t)
+{
+	struct response p = t->response;
+
+	t->status = p.status;
+	carry_cookies(t, &p);
+	choose_framing(t, &p);
+	if (!t->request_whole || t->worker->draining)
+		t->exchange.keep_client = false;
+	put_head(t, &p, !t->exchange.keep_client);
+	deadline_set(&t->worker->net.deadlines, &t->deadline, DEADLINE_MIDWAY);
+}
+
+bool deliver_has_room(const struct transaction *t)
+{
+	return lane_has_room(&t->down, 4) && t->down_chunks < CHUNK_ROOMS;
+}
+
+void deliver_body(struct transaction *t, struct str span)
+{
+	if (t->chunk_down) {
+		lane_add(&t->down, chunk_line(t->down_chunk[t->down_chunks++], span.len));
+		lane_add(&t->down, span);
+		lane_add(&t->down, STR("\r\n"));
+	} else {
+		lane_add(&t->down, span);
+	}
+}
+
+static void ended(struct transaction *t)
+{
+	deadline_clear(&t->worker->net.deadlines, &t->deadline);
+	POST(t, .event = RESPONSE_ENDED, .keep = t->response_keep);
+}
+
+/* The upstream's message is over: that of a challenge, or the client's. */
+void deliver_end(struct transaction *t)
+{
+	if (t->exchange.state == EX_DRAIN) {
+		t->saved_whole = true;
+		if (t->saved_body)
+			body_end(t->saved_body);
+		POST(t, .event = RESPONSE_ENDED, .keep = t->response_keep);
+		return;
+	}
+	if (t->chunk_down) {
+		struct str last = chunk_last(&t->response.trailers, t->arena);
+
+		if (!last.at) {
+			transaction_lose_upstream(t, WHY_OUT_OF_MEMORY);
+			return;
+		}
+		lane_add(&t->down, last);
+	}
+	if (!conn_in_pipe(t->upstream))
+		ended(t);
+}
+
+/* -- to the kernel ---------------------------------------------------------------- */
+
+static void client_slow(struct transaction *t)
+{
+	struct session *s = t->session;
+
+	if (!deadline_is_set(&s->deadline) || s->deadline.class != DEADLINE_WRITE)
+		deadline_set(&t->worker->net.deadlines, &s->deadline, DEADLINE_WRITE);
+	if (t->upstream && t->exchange.state == EX_STREAM && !t->upstream_waits) {
+		t->upstream_waits = true;
+		conn_pause(t->upstream);
+		deadline_clear(&t->worker->net.deadlines, &t->deadline);
+	}
+}
+
+static void client_took_all(struct transaction *t)
+{
+	struct deadlines *d = &t->worker->net.deadlines;
+	struct session *s = t->session;
+
+	t->down_chunks = 0;
+	if (deadline_is_set(&s->deadline) && s->deadline.class == DEADLINE_WRITE) {
+		deadline_clear(d, &s->deadline);
+		if (!t->request_whole)
+			deadline_set(d, &s->deadline, DEADLINE_BODY);
+	}
+	if (t->exchange.state == EX_FLUSH)
+		POST(t, .event = CLIENT_TOOK_ALL);
+}
+
+/* What waits in the pipe; true when nothing does. */
+static bool flush_pipe(struct transaction *t)
+{
+	size_t moved;
+
+	if (!t->upstream || !conn_in_pipe(t->upstream))
+		return true;
+	if (conn_pipe_out(t->upstream, t->session->client, &moved) != IO_DONE) {
+		transaction_lose_client(t);
+		return false;
+	}
+	t->down.moved += moved;
+	if (conn_in_pipe(t->upstream)) {
+		if (moved)
+			deadline_clear(&t->worker->net.deadlines, &t->session->deadline);
+		client_slow(t);
+		return false;
+	}
+	if (t->response_whole)
+		ended(t);
+	return true;
+}
+
+bool deliver_flush(struct transaction *t)
+{
+	uint64_t before = t->down.moved;
+	enum io io;
+
+	if (t->over)
+		return false;
+	io = lane_flush(&t->down, t->session->client);
+	t->worker->counters.n[COUNT_OCTETS_OUT] += t->down.moved - before;
+	switch (io) {
+	case IO_DONE:
+		if (!flush_pipe(t))
+			return false;
+		client_took_all(t);
+		return true;
+	case IO_WANT_READ:
+	case IO_WANT_WRITE:
+		if (t->down.moved != before)
+			deadline_clear(&t->worker->net.deadlines, &t->session->deadline);
+		client_slow(t);
+		return false;
+	case IO_EOF:
+	case IO_FAILED:
+		lane_drop(&t->down);
+		transaction_lose_client(t);
+		return false;
+	}
+	return false;
+}
+
+/* -- without copying ----------------------------------------------------------------- */
+
+bool deliver_can_splice(const struct transaction *t)
+{
+	if (t->chunk_down || !lane_is_empty(&t->down) || buf_unread(&t->up_in).len)
+		return false;
+	if (!conn_is_plain(t->upstream) || !conn_is_plain(t->session->client))
+		return false;
+	return t->splicing || (reader_left(t->from_upstream) >= SPLICE_FROM &&
+			       conn_has_pipe(t->upstream));
+}
+
+static void spliced_eof(struct transaction *t)
+{
+	if (reader_eof(t->from_upstream) != STEP_END) {
+		transaction_lose_upstream(t, WHY_RESPONSE_INCOMPLETE);
+		return;
+	}
+	t->response_whole = true;
+	t->response_keep = false;
+	if (flush_pipe(t))
+		ended(t);
+}
+
+void deliver_splice(struct transaction *t)
+{
+	uint64_t left = reader_left(t->from_upstream);
+	size_t taken;
+	enum io io = conn_pipe_in(t->upstream, left < SIZE_MAX ? (size_t)left : SIZE_MAX, &taken);
+
+	t->splicing = true;
+	switch (io) {
+	case IO_DONE:
+		if (reader_skip(t->from_upstream, taken) == STEP_END) {
+			t->response_whole = true;
+			t->response_keep = t->response.keep && !t->send_failed;
+		}
+		if (flush_pipe(t) && t->exchange.state == EX_FLUSH)
+			client_took_all(t);
+		return;
+	case IO_EOF:
+		spliced_eof(t);
+		if (!t->over && t->exchange.state == EX_FLUSH)
+			client_took_all(t);
+		return;
+	case IO_FAILED:
+		transaction_lose_upstream(t, WHY_RESPONSE_INCOMPLETE);
+		return;
+	case IO_WANT_READ:
+	case IO_WANT_WRITE:
+		return;
+	}
+}
+
+/* -- ends ------------------------------------------------------------------------------ */
+
+/* The replay could not be sent: the client gets the challenge as it came. */
+void deliver_restore(struct transaction *t)
+{
+	struct response p = t->saved;
+	struct body_span span = { 0 };
+
+	t->unanswered = t->unanswered ? t->unanswered : UNANSWERED_TOO_LATE;
+	t->status = p.status;
+	t->response = p;
+	t->replays = 0;
+	choose_framing(t, &p);
+	if (!t->request_whole)
+		t->exchange.keep_client = false;
+	put_head(t, &p, !t->exchange.keep_client);
+	if (t->saved_body && body_rewind(t->saved_body))
+		body_next(t->saved_body, &span);
+	for (int i = 0; i < span.n && p.framing != FRAMING_NONE; i++) {
+		struct str piece = { span.v[i].iov_base, span.v[i].iov_len };
+
+		if (!t->chunk_down) {
+			lane_add(&t->down, piece);
+			continue;
+		}
+		if (i == 0)
+			lane_add(&t->down, chunk_line(t->down_chunk[0], span.len));
+		lane_add(&t->down, piece);
+		if (i == span.n - 1)
+			lane_add(&t->down, STR("\r\n"));
+	}
+	if (t->chunk_down)
+		lane_add(&t->down, STR("0\r\n\r\n"));
+	deliver_flush(t);
+}
+
+/* Nothing the client holds may look whole: a reset says so whatever the framing. */
+void deliver_break(struct transaction *t)
+{
+	count(t->worker, COUNT_BROKEN);
+	t->exchange.keep_client = false;
+	lane_drop(&t->down);
+	conn_abort(t->session->client);
+}

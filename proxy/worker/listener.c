@@ -1,0 +1,169 @@
+/* listener: see the header. */
+#include "worker/listener.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "ground/log.h"
+#include "worker/session.h"
+
+enum { BATCH = 64, PAUSE_MS = 100, SLOTS = 4096 };
+
+struct listener {
+	struct listener *next;
+	struct worker *worker;
+	struct event accepting, pausing;
+	int fd;
+	bool tls, stopped, paused;
+};
+
+/* -- clients per address ------------------------------------------------------------ */
+
+/* Counts by a hash of the address. Two addresses that share a slot share the
+ * limit: with 4,096 slots and a limit that is rarely near, that is harmless. */
+static _Thread_local uint16_t per_address[SLOTS];
+
+static unsigned slot_of(const struct sockaddr *sa)
+{
+	struct str octets = STR("");
+
+	if (sa->sa_family == AF_INET) {
+		const struct sockaddr_in *in4 = (const void *)sa;
+
+		octets = (struct str){ (const char *)&in4->sin_addr, sizeof in4->sin_addr };
+	} else if (sa->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const void *)sa;
+
+		octets = (struct str){ (const char *)&in6->sin6_addr, sizeof in6->sin6_addr };
+	}
+	return (unsigned)(str_hash_nocase(octets, STR_HASH_SEED) >> 20) % SLOTS;
+}
+
+static bool is_over(uint64_t now, uint64_t most)
+{
+	return most && now >= most;
+}
+
+/* -- accepting ------------------------------------------------------------------------ */
+
+static void pause_accepting(struct listener *l, const char *reason)
+{
+	struct timeval tv = { 0, PAUSE_MS * 1000 };
+
+	if (!l->paused)
+		log_warn(NULL, "accepting is paused for %d ms: %s", PAUSE_MS, reason);
+	l->paused = true;
+	event_del(&l->accepting);
+	evtimer_add(&l->pausing, &tv);
+	count(l->worker, COUNT_ACCEPT_PAUSES);
+}
+
+static void go_on(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	l->paused = false;
+	if (!l->stopped)
+		event_add(&l->accepting, NULL);
+}
+
+/* One line, so that a person sees why. What the kernel does not take is lost. */
+static void turn_away(struct worker *w, int fd, enum why why)
+{
+	static const char words[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+		"Proxy-Status: retrywith; error=connection_limit_reached\r\n"
+		"Content-Type: text/plain\r\nContent-Length: 46\r\nConnection: close\r\n\r\n"
+		"retrywith: 503 too-many-clients: please retry\n";
+
+	count(w, COUNT_REFUSED_CLIENTS);
+	w->counters.why[why]++;
+	if (send(fd, words, sizeof words - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+		shutdown(fd, SHUT_WR);
+	close(fd);
+}
+
+static void welcome(struct listener *l, int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct worker *w = l->worker;
+	const struct config *c = w->now->config;
+	unsigned slot = slot_of(sa);
+
+	if (is_over(w->counters.clients, w->max_clients) ||
+	    (sa->sa_family != AF_UNIX && is_over(per_address[slot], c->max_clients_per_address))) {
+		turn_away(w, fd, WHY_TOO_MANY_CLIENTS);
+		return;
+	}
+	count(w, COUNT_ACCEPTED);
+	per_address[slot]++;
+	if (!session_open(w, fd, sa, len, NULL))
+		per_address[slot]--;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	for (unsigned i = 0; i < BATCH; i++) {
+		struct sockaddr_storage sa = { 0 };
+		socklen_t len = sizeof sa;
+		int client = accept4(l->fd, (struct sockaddr *)&sa, &len,
+				     SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (client >= 0) {
+			welcome(l, client, (struct sockaddr *)&sa, len);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_accepting(l, strerror(errno));
+		if (errno != ECONNABORTED && errno != EINTR)
+			return;
+	}
+}
+
+void listener_left(struct worker *w, const struct session *s)
+{
+	uint16_t *n = &per_address[slot_of(&s->peer.sa)];
+
+	if (*n)
+		--*n;
+}
+
+bool listener_add(struct worker *w, const struct listening *from)
+{
+	struct listener *l = calloc(1, sizeof *l);
+
+	if (!l)
+		return false;
+	l->worker = w;
+	l->fd = from->fd;
+	l->tls = from->tls;
+	event_assign(&l->accepting, w->base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
+	evtimer_assign(&l->pausing, w->base, go_on, l);
+	l->next = w->listeners;
+	w->listeners = l;
+	return event_add(&l->accepting, NULL) == 0;
+}
+
+void listeners_stop(struct worker *w)
+{
+	for (struct listener *l = w->listeners; l; l = l->next) {
+		l->stopped = true;
+		event_del(&l->accepting);
+		event_del(&l->pausing);
+	}
+}
+
+void listeners_free(struct worker *w)
+{
+	listeners_stop(w);
+	while (w->listeners) {
+		struct listener *l = w->listeners;
+
+		w->listeners = l->next;
+		free(l);
+	}
+}

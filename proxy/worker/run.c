@@ -1,0 +1,276 @@
+/* run: the main thread. It opens sockets, starts workers, then only waits for
+ * signals: it never touches a connection. */
+#include "worker/run.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "ground/log.h"
+#include "worker/sockets.h"
+#include "worker/worker.h"
+
+enum { WORKERS_MOST = 64, STEP_MS = 100 };
+
+enum stage { STAGE_RUN, STAGE_DRAIN, STAGE_OVER };
+
+struct process {
+	struct config *config;
+	struct sockets sockets;
+	struct spool spool;
+	struct worker *workers[WORKERS_MOST];
+	unsigned workers_n;
+	enum stage stage;
+	uint64_t drain_until_ms;
+	sigset_t signals;
+};
+
+/* -- systemd ---------------------------------------------------------------------- */
+
+#ifdef HAVE_SYSTEMD
+static void tell_manager(const char *state)
+{
+	sd_notify(0, state);
+}
+#else
+static void tell_manager(const char *state)
+{
+}
+#endif
+
+static uint64_t now_ms(void)
+{
+	return clock_us() / 1000;
+}
+
+/* -- words to all workers ----------------------------------------------------------- */
+
+static void tell_all(struct process *p, unsigned words)
+{
+	for (unsigned i = 0; i < p->workers_n; i++)
+		worker_tell(p->workers[i], words);
+}
+
+static void fill_own(struct process *p, struct config *c)
+{
+	struct sockaddr_storage *own =
+		arena_get(c->arena, (p->sockets.n + 1) * sizeof *own);
+
+	if (!own)
+		return;
+	for (unsigned i = 0; i < p->sockets.n; i++)
+		own[i] = p->sockets.at[i * p->sockets.workers].addr;
+	c->access.own = own;
+	c->access.own_n = p->sockets.n;
+}
+
+static void reload(struct process *p)
+{
+	char *err = NULL;
+	struct config *c = config_again(p->config, &err);
+
+	if (!c) {
+		log_error(NULL, "the configuration stays as it was: %s", err ? err : "");
+		tell_manager("STATUS=running, but the new configuration is bad: see the log");
+		free(err);
+		return;
+	}
+	fill_own(p, c);
+	for (unsigned i = 0; i < p->workers_n; i++)
+		worker_reconfigure(p->workers[i], c);
+	config_release(p->config);
+	p->config = c;
+	log_threshold = (enum log_level)c->log_level;
+	log_notice(NULL, "the configuration was read again");
+	tell_manager("READY=1\nSTATUS=running");
+}
+
+static void drain(struct process *p)
+{
+	p->stage = STAGE_DRAIN;
+	p->drain_until_ms = now_ms() + p->config->drain_timeout;
+	log_notice(NULL, "draining: no new clients, at most %u s for what is under way",
+		   p->config->drain_timeout / 1000);
+	tell_manager("STOPPING=1\nSTATUS=draining");
+	tell_all(p, WORD_DRAIN);
+}
+
+static void stop(struct process *p)
+{
+	p->stage = STAGE_OVER;
+	tell_all(p, WORD_STOP);
+}
+
+static void on_signal(struct process *p, int sig)
+{
+	switch (sig) {
+	case SIGTERM:
+		if (p->stage == STAGE_RUN)
+			drain(p);
+		else
+			stop(p);
+		return;
+	case SIGINT:
+		stop(p);
+		return;
+	case SIGHUP:
+		tell_manager("RELOADING=1");
+		reload(p);
+		return;
+	case SIGUSR1:
+		if (!log_reopen())
+			log_error(NULL, "cannot reopen the error log: %s", strerror(errno));
+		tell_all(p, WORD_REOPEN);
+		return;
+	case SIGUSR2:
+		tell_all(p, WORD_DUMP);
+		return;
+	}
+}
+
+/* -- waiting -------------------------------------------------------------------------- */
+
+static bool all_ended(struct process *p)
+{
+	for (unsigned i = 0; i < p->workers_n; i++)
+		if (!atomic_load(&p->workers[i]->ended))
+			return false;
+	return true;
+}
+
+static void wait_for_end(struct process *p)
+{
+	static const struct timespec step = { 0, STEP_MS * 1000000L };
+
+	while (!all_ended(p)) {
+		int sig = p->stage == STAGE_RUN ? sigwaitinfo(&p->signals, NULL) :
+						  sigtimedwait(&p->signals, NULL, &step);
+
+		if (sig > 0)
+			on_signal(p, sig);
+		else if (p->stage == STAGE_DRAIN && now_ms() > p->drain_until_ms)
+			stop(p);
+	}
+}
+
+/* -- starting --------------------------------------------------------------------------- */
+
+static void block_signals(struct process *p)
+{
+	static const int ours[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&p->signals);
+	for (unsigned i = 0; i < sizeof ours / sizeof *ours; i++)
+		sigaddset(&p->signals, ours[i]);
+	pthread_sigmask(SIG_BLOCK, &p->signals, NULL);
+}
+
+static void raise_descriptors(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+		return;
+	r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
+}
+
+/* What passes through us is others' secrets: it must not end in a core file. */
+static void forbid_cores(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_DUMPABLE, 0);
+}
+
+static unsigned workers_wanted(const struct config *c)
+{
+	cpu_set_t cpus;
+	unsigned n = c->workers;
+
+	if (!n && sched_getaffinity(0, sizeof cpus, &cpus) == 0)
+		n = (unsigned)CPU_COUNT(&cpus);
+	return n < 1 ? 1 : n > WORKERS_MOST ? WORKERS_MOST : n;
+}
+
+static int start(struct process *p)
+{
+	unsigned wanted = p->sockets.workers;
+
+	for (unsigned i = 0; i < wanted; i++) {
+		struct listening l[LISTENERS_MOST];
+		unsigned n = sockets_of(&p->sockets, i, l);
+		const char *why = "";
+
+		p->workers[i] = worker_start(i, p->config, &p->spool, l, n, &why);
+		if (!p->workers[i]) {
+			log_error(NULL, "cannot start worker %u: %s", i, why);
+			return EXIT_FAILURE;
+		}
+		p->workers_n++;
+	}
+	return 0;
+}
+
+static int open_logs(const struct config *c)
+{
+	const char *path = arena_keepz(c->arena, c->error_log);
+
+	log_threshold = (enum log_level)c->log_level;
+	if (log_open(strcmp(path, "-") && *path ? path : NULL))
+		return 0;
+	log_error(NULL, "error-log %s: %s", path, strerror(errno));
+	return EX_CANTCREAT;
+}
+
+static int prepare(struct process *p)
+{
+	struct config *c = p->config;
+	int status = open_logs(c);
+
+	if (status)
+		return status;
+	block_signals(p);
+	raise_descriptors();
+	forbid_cores();
+	p->spool.dir = arena_keepz(c->arena, c->spool_dir);
+	p->spool.total = c->spool_total;
+	status = sockets_open(&p->sockets, c, workers_wanted(c));
+	if (status)
+		return status;
+	c->workers = p->sockets.workers;
+	fill_own(p, c);
+	return start(p);
+}
+
+int run_main(struct config *c)
+{
+	static struct process p;
+	int status;
+
+	p = (struct process){ .config = c };
+	status = prepare(&p);
+	if (!status) {
+		sockets_say(&p.sockets);
+		tell_manager("READY=1\nSTATUS=running");
+		wait_for_end(&p);
+	} else {
+		stop(&p);
+	}
+	for (unsigned i = 0; i < p.workers_n; i++)
+		worker_free(p.workers[i]);
+	sockets_close(&p.sockets);
+	config_release(p.config);
+	return status;
+}

@@ -1,0 +1,421 @@
+/* session: see the header. The phase is an enum, and what each event means in
+ * each phase stands in one switch; nothing else assigns s->phase but enter(),
+ * and tunnel_begin(), which takes the connection over. */
+#include "worker/session.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ground/log.h"
+#include "worker/access_log.h"
+#include "worker/listener.h"
+#include "worker/transaction.h"
+
+enum { LINGER_MOST = 1 << 20 };		/* octets discarded after our last word */
+
+static void on_client(void *owner, struct conn *c, enum conn_event ev);
+
+struct str session_who(const struct session *s, char room[64])
+{
+	char ip[INET6_ADDRSTRLEN];
+	int n;
+
+	switch (s->peer.sa.sa_family) {
+	case AF_INET:
+		inet_ntop(AF_INET, &s->peer.in4.sin_addr, ip, sizeof ip);
+		n = snprintf(room, 64, "%s:%u", ip, ntohs(s->peer.in4.sin_port));
+		break;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &s->peer.in6.sin6_addr, ip, sizeof ip);
+		n = snprintf(room, 64, "[%s]:%u", ip, ntohs(s->peer.in6.sin6_port));
+		break;
+	default:
+		n = snprintf(room, 64, "unix");
+	}
+	return (struct str){ room, (size_t)n };
+}
+
+const struct sockaddr *session_peer(const struct session *s)
+{
+	return s->peer.sa.sa_family == AF_INET || s->peer.sa.sa_family == AF_INET6 ?
+		&s->peer.sa : NULL;
+}
+
+static struct deadlines *deadlines_of(struct session *s)
+{
+	return &s->worker->net.deadlines;
+}
+
+static void enter(struct session *s, enum session_phase phase)
+{
+	s->phase = phase;
+}
+
+/* -- ends ------------------------------------------------------------------------- */
+
+static void close_now(struct session *s)
+{
+	struct worker *w = s->worker;
+
+	if (s->phase == SESSION_GONE)
+		return;
+	enter(s, SESSION_GONE);
+	if (s->transaction)
+		transaction_give(s->transaction);
+	s->transaction = NULL;
+	session_unbind(s);
+	deadline_clear(deadlines_of(s), &s->deadline);
+	conn_close(s->client);
+	buf_give(&s->in);
+	*(s->prev ? &s->prev->next : &w->sessions) = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	w->counters.clients--;
+	listener_left(w, s);
+	s->next = w->spare_sessions;
+	w->spare_sessions = s;
+}
+
+void session_kill(struct session *s)
+{
+	close_now(s);
+}
+
+/* Our last word is with the kernel. If the client may still be sending, closing
+ * now would reset the connection and could take that word with it (RFC 9112
+ * 9.6): half-close, discard, close. */
+static void end(struct session *s, bool all_read)
+{
+	if (conn_is_dead(s->client) || (all_read && !buf_unread(&s->in).len)) {
+		close_now(s);
+		return;
+	}
+	enter(s, SESSION_LINGER);
+	s->body_mark = 0;
+	buf_give(&s->in);
+	conn_adopt(s->client, on_client, s);
+	conn_shut(s->client);
+	conn_resume(s->client);
+	deadline_set(deadlines_of(s), &s->deadline, DEADLINE_LINGER);
+}
+
+static void linger(struct session *s)
+{
+	char sink[16384];
+	struct iovec room = { sink, sizeof sink };
+	size_t got;
+	enum io io = conn_read(s->client, &room, 1, &got);
+
+	s->body_mark += got;
+	if (io == IO_EOF || io == IO_FAILED || s->body_mark > LINGER_MOST)
+		close_now(s);
+}
+
+void session_drain(struct session *s)
+{
+	if (s->phase == SESSION_IDLE)
+		close_now(s);
+	else if (s->transaction)
+		s->transaction->exchange.keep_client = false;
+}
+
+/* -- heads ------------------------------------------------------------------------- */
+
+static void begin(struct session *s, enum why why)
+{
+	enter(s, SESSION_BUSY);
+	deadline_clear(deadlines_of(s), &s->deadline);
+	transaction_begin(s->transaction, why);
+}
+
+/* Looks at what is in the block: perhaps there is a whole head. */
+static void parse(struct session *s)
+{
+	struct str span;
+	size_t used = 0;
+	enum step step;
+
+	if (!s->transaction)
+		s->transaction = transaction_take(s);
+	if (!s->transaction || !s->transaction->from_client) {
+		close_now(s);
+		return;
+	}
+	step = reader_feed(s->transaction->from_client, buf_unread(&s->in), &used, &span);
+	buf_used(&s->in, used);
+	switch (step) {
+	case STEP_HEAD:
+		begin(s, WHY_DONE);
+		buf_settle(&s->in);
+		return;
+	case STEP_BAD:
+		begin(s, reader_why(s->transaction->from_client));
+		return;
+	case STEP_MORE:
+	case STEP_BODY:
+	case STEP_END:
+		break;
+	}
+	if (s->phase == SESSION_IDLE) {
+		enter(s, SESSION_HEAD);
+		deadline_set(deadlines_of(s), &s->deadline, DEADLINE_HEAD);
+	}
+}
+
+static bool make_room(struct session *s)
+{
+	if (!buf_take(&s->in))
+		return false;
+	if (buf_room(&s->in).iov_len)
+		return true;
+	buf_compact(&s->in);
+	return buf_room(&s->in).iov_len || buf_grow(&s->in, s->in.cap * 2);
+}
+
+static void read_head(struct session *s)
+{
+	struct iovec room;
+	size_t got;
+
+	if (!make_room(s)) {
+		close_now(s);
+		return;
+	}
+	room = buf_room(&s->in);
+	switch (conn_read(s->client, &room, 1, &got)) {
+	case IO_DONE:
+		buf_filled(&s->in, got);
+		parse(s);
+		return;
+	case IO_WANT_READ:
+	case IO_WANT_WRITE:
+		buf_settle(&s->in);
+		return;
+	case IO_EOF:
+	case IO_FAILED:
+		close_now(s);
+		return;
+	}
+}
+
+/* -- between and behind exchanges ----------------------------------------------------- */
+
+static void note(struct transaction *t)
+{
+	struct worker *w = t->worker;
+
+	counters_took(&w->counters, clock_ms() - t->started_ms);
+	w->counters.status[t->status < 1000 ? t->status : 0]++;
+	if (w->log)
+		access_log_note(w->log, t);
+	if (w->watch)
+		w->watch(w->watch_arg, t);
+}
+
+static void next_exchange(struct session *s)
+{
+	struct transaction *t = s->transaction;
+	bool keep = t->exchange.keep_client && !s->worker->draining && !conn_is_dead(s->client);
+	bool whole = t->request_whole && t->why == WHY_DONE && s->phase != SESSION_TUNNEL;
+	bool gone = t->why == WHY_CLIENT_GONE || s->phase == SESSION_TUNNEL;
+
+	note(t);
+	s->transaction = NULL;
+	transaction_give(t);
+	if (gone) {
+		close_now(s);
+		return;
+	}
+	if (!keep || (!whole && why_status(t->why) != 407 && why_status(t->why) != 200)) {
+		end(s, whole);
+		return;
+	}
+	enter(s, SESSION_IDLE);
+	conn_resume(s->client);
+	deadline_set(deadlines_of(s), &s->deadline, DEADLINE_IDLE);
+	if (buf_unread(&s->in).len)
+		parse(s);
+	else
+		buf_settle(&s->in);
+}
+
+void session_settle(struct session *s)
+{
+	while (s->phase != SESSION_GONE && s->transaction && s->transaction->over)
+		next_exchange(s);
+}
+
+/* -- events ------------------------------------------------------------------------------ */
+
+/* The request is whole and its answer not yet: octets now are the next request,
+ * kept for later; an end means that nobody waits for the answer any more. */
+static void watch(struct session *s)
+{
+	struct iovec room;
+	size_t got;
+
+	if (!make_room(s) || buf_unread(&s->in).len >= BUF_BLOCK / 2) {
+		conn_pause(s->client);
+		return;
+	}
+	room = buf_room(&s->in);
+	switch (conn_read(s->client, &room, 1, &got)) {
+	case IO_DONE:
+		buf_filled(&s->in, got);
+		return;
+	case IO_WANT_READ:
+	case IO_WANT_WRITE:
+		buf_settle(&s->in);
+		return;
+	case IO_EOF:
+	case IO_FAILED:
+		transaction_lose_client(s->transaction);
+		return;
+	}
+}
+
+static void busy_readable(struct session *s)
+{
+	struct transaction *t = s->transaction;
+
+	if (t->request_whole)
+		watch(s);
+	else if (t->refused_body)
+		conn_pause(s->client);	/* our answer is on its way; end() reads on */
+	else
+		intake_readable(t);
+}
+
+static void readable(struct session *s)
+{
+	switch (s->phase) {
+	case SESSION_IDLE:
+	case SESSION_HEAD:
+		read_head(s);
+		return;
+	case SESSION_BUSY:
+		busy_readable(s);
+		return;
+	case SESSION_LINGER:
+		linger(s);
+		return;
+	case SESSION_TUNNEL:
+	case SESSION_GONE:
+		return;
+	}
+}
+
+static void writable(struct session *s)
+{
+	if (s->phase == SESSION_BUSY && deliver_flush(s->transaction))
+		upstream_go_on(s->transaction);
+}
+
+static void on_client(void *owner, struct conn *c, enum conn_event ev)
+{
+	struct session *s = owner;
+
+	switch (ev) {
+	case CONN_READABLE:
+		readable(s);
+		break;
+	case CONN_WRITABLE:
+		writable(s);
+		break;
+	case CONN_UP:			/* TLS with the client is up */
+		deadline_set(deadlines_of(s), &s->deadline, DEADLINE_HEAD);
+		break;
+	case CONN_DOWN:
+		close_now(s);
+		break;
+	}
+	session_settle(s);
+}
+
+/* A body may be slow, but not without end: since the last look it must have
+ * brought min-rate octets a second, unless we made the client wait. */
+static bool body_is_fast_enough(struct session *s)
+{
+	struct transaction *t = s->transaction;
+	uint64_t now = body_length(t->body), since = now - s->body_mark;
+	uint64_t least = t->snapshot->config->min_rate *
+			 (deadlines_of(s)->length_ms[DEADLINE_BODY] / 1000);
+
+	s->body_mark = now;
+	return t->client_waits || (since && since >= least);
+}
+
+static void busy_late(struct session *s, enum deadline_class class)
+{
+	if (class == DEADLINE_BODY) {
+		if (body_is_fast_enough(s))
+			deadline_set(deadlines_of(s), &s->deadline, DEADLINE_BODY);
+		else
+			transaction_fail(s->transaction, WHY_BODY_TIMEOUT);
+		return;
+	}
+	conn_abort(s->client);		/* it takes nothing: nothing may look whole */
+	transaction_lose_client(s->transaction);
+}
+
+static void late(struct deadline *d)
+{
+	struct session *s = (void *)((char *)d - offsetof(struct session, deadline));
+
+	switch (s->phase) {
+	case SESSION_IDLE:
+	case SESSION_LINGER:
+		close_now(s);
+		return;
+	case SESSION_HEAD:
+		begin(s, WHY_HEAD_TIMEOUT);
+		break;
+	case SESSION_BUSY:
+		busy_late(s, d->class);
+		break;
+	case SESSION_TUNNEL:
+	case SESSION_GONE:
+		return;
+	}
+	session_settle(s);
+}
+
+/* -- birth ----------------------------------------------------------------------------------- */
+
+struct session *session_open(struct worker *w, int fd, const struct sockaddr *peer,
+			     socklen_t len, struct tls_ctx *tls)
+{
+	struct session *s = w->spare_sessions;
+
+	if (s)
+		w->spare_sessions = s->next;
+	else
+		s = malloc(sizeof *s);
+	if (!s) {
+		close(fd);
+		return NULL;
+	}
+	memset(s, 0, sizeof *s);
+	s->worker = w;
+	s->deadline.fn = late;
+	if (len <= sizeof s->peer)
+		memcpy(&s->peer, peer, len);
+	s->client = conn_accept(&w->net, fd, on_client, s);
+	if (!s->client) {
+		s->next = w->spare_sessions;
+		w->spare_sessions = s;
+		return NULL;
+	}
+	s->id = (++w->next_id << 6) | (w->index & 63);
+	s->next = w->sessions;
+	if (s->next)
+		s->next->prev = s;
+	w->sessions = s;
+	w->counters.clients++;
+	deadline_set(deadlines_of(s), &s->deadline, DEADLINE_HEAD);
+	if (tls && !conn_secure(s->client, tls, STR_NONE))
+		close_now(s);
+	return s;
+}

@@ -1,0 +1,457 @@
+/* upstream: attempts. Getting a connection, sending head and body from the
+ * recorder, reading the response. First attempt, retry and replay are one
+ * path: only the cursor and the added fields differ. */
+#include "worker/transaction.h"
+
+#include <stdio.h>
+
+static void on_upstream(void *owner, struct conn *c, enum conn_event ev);
+
+/* -- a connection ---------------------------------------------------------------- */
+
+static enum why vet(void *owner, const struct sockaddr *to)
+{
+	const struct transaction *t = owner;
+
+	if (t->trusted)
+		return WHY_DONE;
+	return access_target(&t->snapshot->config->access, session_peer(t->session), to);
+}
+
+static bool is_connect(const struct transaction *t)
+{
+	return t->request.kind == METHOD_CONNECT;
+}
+
+static void got_upstream(struct transaction *t, struct conn *c, bool reused)
+{
+	t->upstream = c;
+	t->reused = reused;
+	t->sends_on_conn = 0;
+	conn_adopt(c, on_upstream, t);
+	POST(t, .event = GOT_UPSTREAM, .tunnel = is_connect(t));
+}
+
+static void opened(void *owner, struct conn *c, enum why why, const char *detail)
+{
+	struct transaction *t = owner;
+	struct session *s = t->session;
+
+	t->want = NULL;
+	if (c) {
+		got_upstream(t, c, false);
+	} else {
+		snprintf(t->detail, sizeof t->detail, "%s", detail);
+		t->reused = false;
+		transaction_lose_upstream(t, why);
+	}
+	session_settle(s);
+}
+
+void upstream_open(struct transaction *t, bool fresh)
+{
+	struct conn *c = NULL;
+
+	if (!is_connect(t))
+		c = bound_take(t);
+	if (!c && !fresh && !t->bound && !is_connect(t))
+		c = pool_take(t->worker->pool, &t->key, vet, t);
+	if (c) {
+		got_upstream(t, c, true);
+		return;
+	}
+	t->want = pool_get(t->worker->pool, &t->key, vet, opened, t);
+	if (!t->want)
+		transaction_fail(t, WHY_OUT_OF_MEMORY);
+}
+
+void upstream_drop(struct transaction *t)
+{
+	if (t->want)
+		pool_cancel(t->want);
+	t->want = NULL;
+	conn_close(t->upstream);
+	t->upstream = NULL;
+}
+
+void upstream_keep(struct transaction *t)
+{
+	struct conn *c = t->upstream;
+
+	t->upstream = NULL;
+	if (!bound_keep(t, c))
+		pool_put(t->worker->pool, &t->key, c);
+}
+
+/* -- the request goes out ---------------------------------------------------------- */
+
+struct attempt *attempt_now(struct transaction *t)
+{
+	unsigned i = t->attempts_n ? t->attempts_n - 1 : 0;
+
+	return &t->attempts[i];
+}
+
+static void begin_attempt(struct transaction *t)
+{
+	if (t->attempts_n < ATTEMPTS_MOST)
+		t->attempts_n++;
+	*attempt_now(t) = (struct attempt){ .started_ms = clock_ms(), .reused = t->reused };
+	count(t->worker, COUNT_ATTEMPTS);
+	t->response = (struct response){ 0 };
+	t->from_upstream = reader_of_responses(t->arena, &t->snapshot->limits,
+					       t->request.kind, &t->response);
+	t->span = 0;
+	t->last_loaded = t->send_failed = t->heard = false;
+	t->response_whole = false;
+	lane_init(&t->up);
+	if (t->sends_on_conn++)
+		t->reused = true;
+	if (!deadline_is_set(&t->deadline))
+		deadline_set(&t->worker->net.deadlines, &t->deadline, DEADLINE_RESPONSE);
+}
+
+static struct str via(struct transaction *t, uint8_t minor, struct str ours)
+{
+	struct str v = t->snapshot->config->via;
+
+	if (!v.len)
+		return STR_NONE;
+	if (minor == 1)
+		return ours;
+	return arena_print(t->arena, "1.0 %.*s", STR_FMT(v));
+}
+
+/* The client's Expect is forwarded; an added one of ours is in t->add. */
+static struct str head_of(struct transaction *t)
+{
+	struct head_extra x = {
+		.add = t->add, .n = t->add_n,
+		.via = via(t, t->request.minor, t->snapshot->via_line),
+		.host = t->host, .target = t->target, .upgrade = t->request.upgrade,
+	};
+
+	return request_head(&t->request, &x, t->arena);
+}
+
+void upstream_send(struct transaction *t)
+{
+	struct str head;
+
+	begin_attempt(t);
+	if (t->body && !body_rewind(t->body)) {
+		transaction_fail(t, WHY_INTERNAL);
+		return;
+	}
+	head = head_of(t);
+	if (!head.at || !t->from_upstream || arena_full(t->arena)) {
+		transaction_fail(t, WHY_HEAD_TOO_BIG);
+		return;
+	}
+	lane_add(&t->up, head);
+	conn_resume(t->upstream);
+	upstream_pump(t);
+}
+
+/* Puts the next piece of the recorder into the lane. */
+static void load(struct transaction *t)
+{
+	bool chunked = t->request.framing == FRAMING_CHUNKED;
+	struct body_span span;
+
+	body_next(t->body, &span);
+	t->span = span.len;
+	if (span.len) {
+		if (chunked)
+			lane_add(&t->up, chunk_line(t->chunk, span.len));
+		for (int i = 0; i < span.n; i++)
+			lane_add(&t->up, (struct str){ span.v[i].iov_base, span.v[i].iov_len });
+		if (span.fd >= 0)
+			lane_add_file(&t->up, span.fd, span.at, span.len,
+				      chunked ? STR("\r\n") : STR_NONE);
+		else if (chunked)
+			lane_add(&t->up, STR("\r\n"));
+	} else if (body_all_taken(t->body)) {
+		t->last_loaded = true;
+		if (chunked)
+			lane_add(&t->up, chunk_last(&t->request.trailers, t->arena));
+	}
+}
+
+static bool is_sending(const struct transaction *t)
+{
+	return t->upstream && !t->send_failed && !t->exchange.request_sent &&
+	       (t->exchange.state == EX_SEND || t->exchange.state == EX_STREAM);
+}
+
+/* The body waits for a 100 that we asked for. */
+static bool is_held(const struct transaction *t)
+{
+	return t->holding && lane_is_empty(&t->up);
+}
+
+void upstream_release(struct transaction *t)
+{
+	t->holding = false;
+	upstream_pump(t);
+}
+
+static void took_span(struct transaction *t)
+{
+	body_taken(t->body, t->span);
+	attempt_now(t)->body_octets += t->span;
+	if (t->replays)
+		t->worker->counters.n[COUNT_REPLAY_UPLOAD] += t->span;
+	t->span = 0;
+}
+
+/* Sends what there is. The kernel's refusal of more is waited for; a failure
+ * is left to the read side, where an early answer may still be waiting. */
+void upstream_pump(struct transaction *t)
+{
+	while (is_sending(t)) {
+		bool more = t->body && !t->span && !t->last_loaded && !t->holding;
+
+		if (more)
+			load(t);
+		switch (lane_flush(&t->up, t->upstream)) {
+		case IO_DONE:
+			break;
+		case IO_FAILED:
+		case IO_EOF:
+			t->send_failed = true;
+			lane_drop(&t->up);
+			return;
+		case IO_WANT_READ:
+		case IO_WANT_WRITE:
+			return;
+		}
+		if (is_held(t))
+			return;
+		if (t->span) {
+			took_span(t);
+			intake_resume(t);
+		} else if (!t->body || t->last_loaded) {
+			POST(t, .event = REQUEST_SENT);
+			return;
+		} else {
+			return;		/* the client has not sent more yet */
+		}
+	}
+}
+
+/* -- the response comes in ----------------------------------------------------------- */
+
+/* A second 100 (the replay's) is swallowed, and so is one we asked for. */
+static void took_interim(struct transaction *t)
+{
+	bool is_continue = t->response.status == 100;
+
+	if (is_continue && t->expecting) {
+		t->expecting = false;
+		upstream_release(t);
+		return;
+	}
+	if (is_continue && t->said_continue)
+		return;
+	if (is_continue)
+		t->said_continue = true;
+	deliver_interim(t);
+}
+
+static void took_head(struct transaction *t)
+{
+	struct exchange_fact fact = { .event = GOT_RESPONSE };
+	uint16_t status = t->response.status;
+
+	if (status < 200 && status != 101) {
+		headers_drop_hop_by_hop(&t->response.fields);
+		took_interim(t);
+		return;
+	}
+	bound_response(t);
+	headers_drop_hop_by_hop(&t->response.fields);
+	attempt_now(t)->status = status;
+	attempt_now(t)->head_ms = clock_ms() - attempt_now(t)->started_ms;
+	if (status == 101) {
+		if (!t->request.upgrade.len) {
+			transaction_lose_upstream(t, WHY_BAD_UPGRADE);
+			return;
+		}
+		fact.tunnel = true;
+	} else if (status == 449) {
+		answer_judge(t, &fact);
+	}
+	if (!fact.challenge && !memory_seen(t))
+		fact = (struct exchange_fact){ .event = LOST_UPSTREAM, .retryable = true };
+	transaction_post(t, fact);
+}
+
+static void took_end(struct transaction *t)
+{
+	bool surplus = buf_unread(&t->up_in).len != 0;
+
+	t->response_whole = true;
+	t->response_keep = t->response.keep && !surplus && !t->send_failed;
+	deliver_end(t);
+}
+
+static bool stands(const struct transaction *t, const struct conn *c)
+{
+	return t->upstream == c && !t->over &&
+	       (t->exchange.state == EX_SEND || t->exchange.state == EX_DRAIN ||
+		t->exchange.state == EX_STREAM);
+}
+
+static void took_body(struct transaction *t, struct str span)
+{
+	if (t->exchange.state == EX_STREAM)
+		deliver_body(t, span);
+	else if (!answer_drained(t, span))
+		transaction_lose_upstream(t, WHY_DONE);	/* longer than drain-limit */
+}
+
+/* Takes apart what is in the block, until it is used up or the client's lane
+ * is full. */
+static void digest(struct transaction *t)
+{
+	struct conn *c = t->upstream;
+
+	while (stands(t, c) && !t->response_whole) {
+		struct str span = STR_NONE;
+		size_t used = 0;
+		enum step step;
+
+		if (!deliver_has_room(t) && !deliver_flush(t))
+			return;
+		step = reader_feed(t->from_upstream, buf_unread(&t->up_in), &used, &span);
+		buf_used(&t->up_in, used);
+		switch (step) {
+		case STEP_HEAD:
+			took_head(t);
+			break;
+		case STEP_BODY:
+			took_body(t, span);
+			break;
+		case STEP_END:
+			took_end(t);
+			break;
+		case STEP_MORE:
+			deliver_flush(t);
+			return;
+		case STEP_BAD:
+			transaction_lose_upstream(t, reader_why(t->from_upstream));
+			break;
+		}
+	}
+	if (!t->over && t->exchange.state != EX_TUNNEL)
+		deliver_flush(t);
+}
+
+static void took_eof(struct transaction *t)
+{
+	if (t->exchange.state == EX_ANSWER) {
+		transaction_lose_upstream(t, WHY_DONE);
+		return;
+	}
+	if (reader_eof(t->from_upstream) == STEP_END) {
+		t->response_whole = true;
+		t->response_keep = false;
+		deliver_end(t);
+		if (!t->over)
+			deliver_flush(t);
+		return;
+	}
+	transaction_lose_upstream(t, t->heard ? WHY_RESPONSE_INCOMPLETE : WHY_UPSTREAM_CLOSED);
+}
+
+static bool make_room(struct transaction *t)
+{
+	uint32_t most = t->snapshot->limits.head + BUF_BLOCK;
+
+	if (!buf_take(&t->up_in))
+		return false;
+	if (buf_room(&t->up_in).iov_len)
+		return true;
+	buf_compact(&t->up_in);
+	return buf_room(&t->up_in).iov_len ||
+	       (t->up_in.cap < most && buf_grow(&t->up_in, t->up_in.cap * 2));
+}
+
+static void renew_deadline(struct transaction *t)
+{
+	if (t->exchange.state == EX_STREAM)
+		deadline_set(&t->worker->net.deadlines, &t->deadline, DEADLINE_MIDWAY);
+}
+
+static void readable(struct transaction *t)
+{
+	struct iovec room;
+	size_t got;
+
+	if (t->exchange.state == EX_STREAM && !lane_is_empty(&t->down) && !deliver_flush(t))
+		return;			/* paused by deliver_flush */
+	if (t->exchange.state == EX_STREAM && deliver_can_splice(t)) {
+		deliver_splice(t);
+		renew_deadline(t);
+		return;
+	}
+	if (!make_room(t)) {
+		transaction_lose_upstream(t, WHY_OUT_OF_MEMORY);
+		return;
+	}
+	room = buf_room(&t->up_in);
+	switch (conn_read(t->upstream, &room, 1, &got)) {
+	case IO_DONE:
+		t->heard = true;
+		buf_filled(&t->up_in, got);
+		renew_deadline(t);
+		if (t->exchange.state == EX_ANSWER)	/* surplus behind the challenge */
+			transaction_lose_upstream(t, WHY_DONE);
+		else
+			digest(t);
+		break;
+	case IO_EOF:
+		took_eof(t);
+		break;
+	case IO_FAILED:
+		transaction_lose_upstream(t, t->heard ? WHY_RESPONSE_INCOMPLETE :
+							WHY_UPSTREAM_CLOSED);
+		break;
+	case IO_WANT_READ:
+	case IO_WANT_WRITE:
+		break;
+	}
+	if (!t->over && lane_is_empty(&t->down))
+		buf_settle(&t->up_in);
+}
+
+void upstream_go_on(struct transaction *t)
+{
+	if (!t->upstream_waits || !t->upstream)
+		return;
+	t->upstream_waits = false;
+	conn_resume(t->upstream);
+	renew_deadline(t);
+	if (buf_unread(&t->up_in).len)
+		digest(t);
+}
+
+static void on_upstream(void *owner, struct conn *c, enum conn_event ev)
+{
+	struct transaction *t = owner;
+	struct session *s = t->session;
+
+	switch (ev) {
+	case CONN_READABLE:
+		readable(t);
+		break;
+	case CONN_WRITABLE:
+		upstream_pump(t);
+		break;
+	case CONN_UP:
+	case CONN_DOWN:
+		break;
+	}
+	session_settle(s);
+}

@@ -1,0 +1,406 @@
+/* worker: the loop of one thread. Between two turns it buries dead connections,
+ * writes the access log, and arms the one coarse tick that serves every
+ * deadline. Messages arrive as bits in an atomic word and an eventfd. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <openssl/ssl.h>
+
+#include "ground/log.h"
+#include "worker/access_log.h"
+#include "worker/listener.h"
+#include "worker/recorder.h"
+#include "worker/session.h"
+#include "worker/transaction.h"
+
+enum {
+	RECORDED = 64,			/* challenged exchanges in the flight recorder */
+	LEARN_ENTRIES = 4096,
+	CHALLENGER_MS = 10 * 60 * 1000,
+	IDLE_PER_KEY = 256, IDLE_IN_ALL = 4096,
+	ATTEMPT_DELAY_MS = 250,		/* RFC 8305 5 */
+	LINGER_MS = 2000,
+	FDS_PER_CLIENT = 2, FDS_SPARE = 64,
+};
+
+/* -- configuration ------------------------------------------------------------------- */
+
+struct snapshot *snapshot_hold(struct worker *w)
+{
+	w->now->users++;
+	return w->now;
+}
+
+static void snapshot_free(struct snapshot *s)
+{
+	tls_ctx_free(s->upstream_tls);
+	config_release(s->config);
+	free((void *)s->via_line.at);
+	free(s);
+}
+
+void snapshot_release(struct snapshot *s)
+{
+	if (--s->users == 0 && s->retired)
+		snapshot_free(s);
+}
+
+static struct snapshot *snapshot_new(struct worker *w, struct config *c)
+{
+	struct snapshot *s = calloc(1, sizeof *s);
+	char *line;
+
+	if (!s)
+		return NULL;
+	if (asprintf(&line, "1.1 %.*s", STR_FMT(c->via)) < 0) {
+		free(s);
+		return NULL;
+	}
+	s->worker = w;
+	s->config = config_hold(c);
+	s->own_via = c->via;
+	s->via_line = c->via.len ? str_of(line) : (struct str){ line, 0 };
+	s->limits = (struct reader_limits){
+		.head = (uint32_t)c->head_limit, .line = (uint32_t)(c->head_limit / 2),
+		.fields = (uint16_t)c->fields_limit, .extensions = 16384, .trailer = 16384,
+		.interim = 16,
+	};
+	return s;
+}
+
+/* Made when first needed: the system's certificates take their time to load. */
+struct tls_ctx *snapshot_upstream_tls(struct snapshot *s)
+{
+	const struct config *c = s->config;
+	struct tls_options o = { .role = TLS_CLIENT, .min_version = c->tls_min,
+				 .alpn = "http/1.1" };
+	char why[256] = "";
+
+	if (s->upstream_tls)
+		return s->upstream_tls;
+	o.ca_file = c->upstream_ca.len ? arena_keepz(c->arena, c->upstream_ca) : NULL;
+	o.crl_file = c->upstream_crl.len ? arena_keepz(c->arena, c->upstream_crl) : NULL;
+	s->upstream_tls = tls_ctx_new(&o, why, sizeof why);
+	if (!s->upstream_tls)
+		log_error(NULL, "TLS towards upstream servers: %s", why);
+	return s->upstream_tls;
+}
+
+static void set_lengths(struct worker *w, const struct config *c)
+{
+	uint32_t *ms = w->net.deadlines.length_ms;
+
+	ms[DEADLINE_HEAD] = c->head_timeout;
+	ms[DEADLINE_BODY] = c->body_timeout;
+	ms[DEADLINE_IDLE] = c->idle_timeout;
+	ms[DEADLINE_WRITE] = c->write_timeout;
+	ms[DEADLINE_CONNECT] = c->connect_timeout;
+	ms[DEADLINE_RESPONSE] = c->response_timeout;
+	ms[DEADLINE_MIDWAY] = c->read_timeout;
+	ms[DEADLINE_TUNNEL] = c->tunnel_timeout;
+	ms[DEADLINE_POOL] = c->pool_timeout;
+	ms[DEADLINE_LINGER] = LINGER_MS;
+}
+
+/* A client may need two descriptors, and a pipe or a spool file at times. */
+static uint64_t clients_most(const struct config *c)
+{
+	struct rlimit r;
+	uint64_t most = 1000, workers = c->workers ? c->workers : 1;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur > FDS_SPARE)
+		most = (r.rlim_cur - FDS_SPARE) / FDS_PER_CLIENT;
+	if (c->max_clients && c->max_clients < most)
+		most = c->max_clients;
+	return (most + workers - 1) / workers;
+}
+
+static bool use_config(struct worker *w, struct config *c)
+{
+	struct snapshot *s = snapshot_new(w, c), *old = w->now;
+
+	if (!s)
+		return false;
+	w->now = s;
+	w->max_clients = clients_most(c);
+	set_lengths(w, c);
+	if (!old)
+		return true;
+	pool_flush(w->pool);		/* keys hold the old TLS context */
+	old->retired = true;
+	old->users++;
+	snapshot_release(old);
+	return true;
+}
+
+/* -- words from other threads ----------------------------------------------------------- */
+
+static void drain(struct worker *w)
+{
+	struct session *next;
+
+	w->draining = true;
+	listeners_stop(w);
+	for (struct session *s = w->sessions; s; s = next) {
+		next = s->next;
+		session_drain(s);
+	}
+}
+
+static void reopen_log(struct worker *w)
+{
+	const struct config *c = w->now->config;
+	const char *path = arena_keepz(c->arena, c->access_log);
+
+	if (w->log && !access_log_reopen(w->log))
+		log_error(NULL, "cannot reopen %s: %s", path, strerror(errno));
+}
+
+static void hear(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	uint64_t n;
+	unsigned words;
+	struct config *c;
+
+	if (read(fd, &n, sizeof n) < 0)
+		return;
+	words = atomic_exchange(&w->words, 0);
+	if (words & WORD_CONFIG && (c = atomic_exchange(&w->next_config, NULL))) {
+		if (!use_config(w, c))
+			log_error(NULL, "out of memory: the configuration stays as it was");
+		config_release(c);
+	}
+	if (words & WORD_REOPEN)
+		reopen_log(w);
+	if (words & WORD_DUMP)
+		recorder_dump_text(w->recorder, stderr);
+	if (words & WORD_DRAIN)
+		drain(w);
+	if (words & WORD_STOP)
+		w->stopping = true;
+}
+
+void worker_tell(struct worker *w, unsigned words)
+{
+	uint64_t one = 1;
+
+	atomic_fetch_or(&w->words, words);
+	if (write(w->ear_fd, &one, sizeof one) < 0)
+		return;			/* the counter is full: it will wake anyway */
+}
+
+void worker_reconfigure(struct worker *w, struct config *c)
+{
+	struct config *missed = atomic_exchange(&w->next_config, config_hold(c));
+
+	if (missed)
+		config_release(missed);
+	worker_tell(w, WORD_CONFIG);
+}
+
+/* -- the loop ------------------------------------------------------------------------------ */
+
+static void ticked(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	w->ticking = false;
+	deadlines_run(&w->net.deadlines);
+}
+
+static void arm_tick(struct worker *w)
+{
+	static const struct timeval tv = { 0, CLOCK_TICK_MS * 1000 };
+
+	if (!w->ticking && (w->net.deadlines.set || access_log_waits(w->log)))
+		w->ticking = evtimer_add(w->tick, &tv) == 0;
+}
+
+void worker_turn(struct worker *w)
+{
+	arm_tick(w);
+	event_base_loop(w->base, EVLOOP_ONCE);
+	clock_turn();
+	net_bury(&w->net);
+	if (w->log)
+		access_log_turn(w->log);
+	atomic_store_explicit(&w->beats, w->beats + 1, memory_order_relaxed);
+}
+
+void worker_run(struct worker *w)
+{
+	while (!w->stopping && !(w->draining && !w->sessions))
+		worker_turn(w);
+	while (w->sessions)
+		session_kill(w->sessions);
+	access_log_flush(w->log);
+	atomic_store(&w->ended, true);
+}
+
+/* What belongs to the thread that ran the loop. */
+static void let_go(struct worker *w)
+{
+	listeners_free(w);
+	pool_free(w->pool);
+	w->pool = NULL;
+	transactions_free(w);
+	while (w->spare_sessions) {
+		struct session *s = w->spare_sessions;
+
+		w->spare_sessions = s->next;
+		free(s);
+	}
+	if (w->base)
+		net_free(&w->net);
+}
+
+static void *thread_main(void *arg)
+{
+	struct worker *w = arg;
+	char name[16];
+
+	snprintf(name, sizeof name, "worker-%u", w->index);
+	pthread_setname_np(pthread_self(), name);
+	worker_run(w);
+	net_bury(&w->net);
+	let_go(w);
+	block_sweep();
+	return NULL;
+}
+
+/* -- life ------------------------------------------------------------------------------------ */
+
+static struct event_base *base_new(void)
+{
+	struct event_config *c = event_config_new();
+	struct event_base *base;
+
+	if (!c)
+		return NULL;
+	event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(c, EVENT_BASE_FLAG_IGNORE_ENV);
+	base = event_base_new_with_config(c);
+	event_config_free(c);
+	return base;
+}
+
+static bool make_rooms(struct worker *w)
+{
+	const struct config *c = w->now->config;
+	struct resolver_options r = {
+		.timeout_ms = c->connect_timeout, .cache_most = 4096, .cache_ttl_most_s = 60,
+		.servers = c->dns_servers.len ? arena_keepz(c->arena, c->dns_servers) : NULL,
+		.hosts_file = c->hosts_file.len ? arena_keepz(c->arena, c->hosts_file) : NULL,
+	};
+	struct pool_options p = { IDLE_PER_KEY, IDLE_IN_ALL, ATTEMPT_DELAY_MS,
+				  c->connect_timeout };
+	struct learn_options l = { LEARN_ENTRIES, CHALLENGER_MS, c->breaker_trips,
+				   c->breaker_pause };
+
+	w->resolver = resolver_new(w->base, &r);
+	w->pool = w->resolver ? pool_new(&w->net, w->resolver, &p) : NULL;
+	w->learn = learn_new(&l);
+	w->recorder = recorder_new(RECORDED);
+	return w->pool && w->learn && w->recorder;
+}
+
+static bool make_ear(struct worker *w)
+{
+	w->ear_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (w->ear_fd < 0)
+		return false;
+	w->ear = event_new(w->base, w->ear_fd, EV_READ | EV_PERSIST, hear, w);
+	w->tick = evtimer_new(w->base, ticked, w);
+	return w->ear && w->tick && event_add(w->ear, NULL) == 0;
+}
+
+static bool open_log(struct worker *w, const char **why)
+{
+	const struct config *c = w->now->config;
+
+	w->log = access_log_new(arena_keepz(c->arena, c->access_log), &w->counters);
+	if (w->log || errno == 0)
+		return true;
+	*why = "the access log cannot be opened";
+	return false;
+}
+
+struct worker *worker_new(unsigned index, struct config *c, struct spool *spool,
+			  const struct listening *l, unsigned n, const char **why)
+{
+	struct worker *w = calloc(1, sizeof *w);
+
+	*why = "out of memory or descriptors";
+	if (!w)
+		return NULL;
+	w->index = index;
+	w->spool = spool;
+	w->ear_fd = -1;
+	w->base = base_new();
+	if (!w->base || (net_init(&w->net, w->base), !use_config(w, c)) || !make_rooms(w) ||
+	    !make_ear(w) || !open_log(w, why)) {
+		worker_free(w);
+		return NULL;
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (!listener_add(w, &l[i])) {
+			worker_free(w);
+			return NULL;
+		}
+	return w;
+}
+
+struct worker *worker_start(unsigned index, struct config *c, struct spool *spool,
+			    const struct listening *l, unsigned n, const char **why)
+{
+	struct worker *w = worker_new(index, c, spool, l, n, why);
+
+	if (!w)
+		return NULL;
+	w->threaded = true;
+	if (pthread_create(&w->thread, NULL, thread_main, w) == 0)
+		return w;
+	*why = "no thread";
+	w->threaded = false;
+	worker_free(w);
+	return NULL;
+}
+
+void worker_join(struct worker *w)
+{
+	if (w->threaded)
+		pthread_join(w->thread, NULL);
+	w->threaded = false;
+}
+
+void worker_free(struct worker *w)
+{
+	if (!w)
+		return;
+	worker_join(w);
+	let_go(w);
+	if (w->resolver)
+		resolver_free(w->resolver);
+	learn_free(w->learn);
+	recorder_free(w->recorder);
+	access_log_free(w->log);
+	if (w->ear)
+		event_free(w->ear);
+	if (w->tick)
+		event_free(w->tick);
+	if (w->ear_fd >= 0)
+		close(w->ear_fd);
+	if (w->now)
+		snapshot_free(w->now);
+	if (w->base)
+		event_base_free(w->base);
+	free(w);
+}
