@@ -275,22 +275,23 @@ static size_t room_for(struct body *b, size_t most)
 }
 
 /* Feeds the reader no more than the recorder can take: what it decodes is never
- * longer than what it read. */
+ * longer than what it read. Even with nothing left it is asked once more, for it
+ * may have the end to tell. */
 void intake_buffered(struct transaction *t)
 {
 	struct buf *in = &t->session->in;
+	enum step step;
+	size_t used;
 
-	while (!t->request_whole && !t->refused_body) {
+	do {
 		struct str octets = buf_unread(in), span = STR_NONE;
-		size_t used = 0, room = octets.len ? room_for(t->body, octets.len) : 0;
-		enum step step;
+		size_t room = octets.len ? room_for(t->body, octets.len) : 0;
 
-		if (!octets.len)
-			break;
-		if (!room) {
+		if (octets.len && !room) {
 			t->client_waits = true;
-			break;
+			return;
 		}
+		used = 0;
 		step = reader_feed(t->from_client, str_first(octets, room), &used, &span);
 		if (step == STEP_BODY) {
 			body_append(t->body, span);
@@ -298,9 +299,7 @@ void intake_buffered(struct transaction *t)
 		}
 		buf_used(in, used);
 		took_body(t, step);
-		if (step == STEP_MORE && !used)
-			break;
-	}
+	} while (step == STEP_BODY || (step == STEP_MORE && used && buf_unread(in).len));
 }
 
 /* Octets of known length go straight into the recorder. */
