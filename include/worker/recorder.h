@@ -13,7 +13,7 @@
 struct recorder_attempt {
 	uint16_t status;		/* 0: no answer came */
 	uint32_t ms;			/* from the start of the attempt to the response head */
-	uint64_t body_octets;		/* of the response */
+	uint64_t body_octets;		/* of the request, sent in this attempt */
 	bool reused;			/* on a connection that had served before */
 	const struct header *add;	/* sent beyond the client's fields: never shown */
 	unsigned add_n;

@@ -19,6 +19,8 @@ enum { FACTS_MOST = 8, ATTEMPTS_MOST = 6, DETAIL_ROOM = 160, CHUNK_ROOMS = 4 };
 struct attempt {			/* for log, recorder and check */
 	uint64_t started_ms, head_ms;
 	uint64_t body_octets;
+	const struct header *add;	/* sent beyond the client's fields */
+	unsigned add_n;
 	uint16_t status;		/* 0: none came */
 	bool reused;
 };
@@ -143,6 +145,7 @@ void answer_judge(struct transaction *t, struct exchange_fact *fact);
 void answer_drain(struct transaction *t);
 bool answer_drained(struct transaction *t, struct str span);	/* false: too long */
 void answer_ask(struct transaction *t);
+void answer_record(struct transaction *t);	/* into the flight recorder, at the end */
 /* memory.c: what rules and the worker's memory add to a first attempt, and what
  * is learned from a final response head (bool: go on; false: it was our Expect
  * that was refused, and the request is sent again without). */

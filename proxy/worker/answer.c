@@ -214,3 +214,48 @@ void answer_ask(struct transaction *t)
 	else if (!wait_first(t))
 		give_none(t, UNANSWERED_TOO_LATE);
 }
+
+/* -- the flight recorder ----------------------------------------------------------------- */
+
+/* The heads that are still held: the last challenge's, and the last of all. */
+static const struct response *response_of(const struct transaction *t, unsigned i)
+{
+	if (i + 1 == t->attempts_n)
+		return t->response.status ? &t->response : NULL;
+	if (i + 2 == t->attempts_n && t->attempts[i].status == t->saved.status)
+		return t->saved.status ? &t->saved : NULL;
+	return NULL;
+}
+
+void answer_record(struct transaction *t)
+{
+	struct recorder_attempt attempts[ATTEMPTS_MOST];
+	char who[64];
+	struct recorder_facts f = {
+		.at = clock_wall(),
+		.ms = (uint32_t)(clock_ms() - t->started_ms),
+		.client = session_who(t->session, who),
+		.url = arena_print(t->arena, "%.*s%.*s", STR_FMT(memory_origin(t)),
+				   STR_FMT(t->target)),
+		.with_query = t->snapshot->config->log_query,
+		.status = t->status,
+		.request = &t->request,
+		.rule = t->rule,
+		.family = t->family,
+		.unanswered = t->unanswered,
+		.replays = t->replays,
+		.attempts = attempts,
+		.attempts_n = t->attempts_n,
+	};
+
+	for (unsigned i = 0; i < t->attempts_n; i++) {
+		const struct attempt *a = &t->attempts[i];
+
+		attempts[i] = (struct recorder_attempt){
+			.status = a->status, .ms = (uint32_t)a->head_ms,
+			.body_octets = a->body_octets, .reused = a->reused,
+			.add = a->add, .add_n = a->add_n, .response = response_of(t, i),
+		};
+	}
+	recorder_note(t->worker->recorder, &f);
+}

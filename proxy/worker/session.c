@@ -210,6 +210,8 @@ static void note(struct transaction *t)
 	w->counters.status[t->status < 1000 ? t->status : 0]++;
 	if (w->log)
 		access_log_note(w->log, t);
+	if (t->challenges)
+		answer_record(t);
 	if (w->watch)
 		w->watch(w->watch_arg, t);
 }

@@ -96,7 +96,8 @@ static void begin_attempt(struct transaction *t)
 {
 	if (t->attempts_n < ATTEMPTS_MOST)
 		t->attempts_n++;
-	*attempt_now(t) = (struct attempt){ .started_ms = clock_ms(), .reused = t->reused };
+	*attempt_now(t) = (struct attempt){ .started_ms = clock_ms(), .reused = t->reused,
+					   .add = t->add, .add_n = t->add_n };
 	count(t->worker, COUNT_ATTEMPTS);
 	t->response = (struct response){ 0 };
 	t->from_upstream = reader_of_responses(t->arena, &t->snapshot->limits,
