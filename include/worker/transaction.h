@@ -33,6 +33,7 @@ struct transaction {
 	struct exchange_fact facts[FACTS_MOST];
 	uint8_t facts_first, facts_n;
 	bool running, over;
+	const char *doing;		/* when the last fact came: for the log */
 
 	/* the request */
 	struct request request;

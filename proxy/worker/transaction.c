@@ -91,7 +91,7 @@ void transactions_free(struct worker *w)
 struct log_ctx transaction_log_ctx(const struct transaction *t, char room[64])
 {
 	return (struct log_ctx){ t->session->id, session_who(t->session, room),
-				 exchange_doing(&t->exchange) };
+				 t->doing };
 }
 
 /* -- effects --------------------------------------------------------------------- */
@@ -143,8 +143,10 @@ void transaction_post(struct transaction *t, struct exchange_fact fact)
 	t->running = true;
 	while (t->facts_n && !t->over) {
 		const struct exchange_fact *f = &t->facts[t->facts_first];
-		unsigned effects = exchange_step(&t->exchange, f);
+		unsigned effects;
 
+		t->doing = exchange_doing(&t->exchange);
+		effects = exchange_step(&t->exchange, f);
 		t->facts_first = (uint8_t)((t->facts_first + 1) % FACTS_MOST);
 		t->facts_n--;
 		for (; effects; effects &= effects - 1)

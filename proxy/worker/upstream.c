@@ -96,6 +96,8 @@ static void begin_attempt(struct transaction *t)
 {
 	if (t->attempts_n < ATTEMPTS_MOST)
 		t->attempts_n++;
+	if (t->sends_on_conn++)
+		t->reused = true;
 	*attempt_now(t) = (struct attempt){ .started_ms = clock_ms(), .reused = t->reused,
 					   .add = t->add, .add_n = t->add_n };
 	count(t->worker, COUNT_ATTEMPTS);
@@ -106,8 +108,6 @@ static void begin_attempt(struct transaction *t)
 	t->last_loaded = t->send_failed = t->heard = false;
 	t->response_whole = false;
 	lane_init(&t->up);
-	if (t->sends_on_conn++)
-		t->reused = true;
 	if (!deadline_is_set(&t->deadline))
 		deadline_set(&t->worker->net.deadlines, &t->deadline, DEADLINE_RESPONSE);
 }
