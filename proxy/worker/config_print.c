@@ -214,8 +214,7 @@ void config_print_help(FILE *out)
 		if (o[i].group)
 			fprintf(out, "\n%s:\n", o[i].group);
 		snprintf(left, sizeof(left), "--%s %s", o[i].name, metavar(&o[i], room));
-		fprintf(out, "  %-33s%s%s", left, strlen(left) < 33 ? "" : "\n                                   ",
-			o[i].help);
+		fprintf(out, "  %-32s %s", left, o[i].help);
 		if (o[i].fallback[0])
 			fprintf(out, " [%s]", o[i].fallback);
 		putc('\n', out);
@@ -288,47 +287,42 @@ static const char man_head[] =
 	".TH RETRYWITH.CONF 5 \"\" \"retrywith\" \"File formats\"\n"
 	".SH NAME\n"
 	"retrywith.conf \\- configuration of the retrywith proxy\n"
-	".SH DESCRIPTION\n"
-	"The file is read by\n"
-	".BR retrywith (8)\n"
-	"when it is named with \\fB\\-c\\fR; without a file all options are at their defaults.\n"
-	"Every option is also a long option of the command line, where it wins over the file:\n"
-	"\\fBbody\\-limit = 256M\\fR is \\fB\\-\\-body\\-limit 256M\\fR.\n"
-	".PP\n"
-	"A line is \\fINAME\\fR = \\fIVALUE\\fR. Values with characters other than letters, digits,\n"
-	"dots and colons are quoted.\n"
-	"In double quotes \\fB\\e\\fR escapes the next character and \\fB${NAME}\\fR is a variable of the\n"
-	"environment; single quotes keep what they hold, which suits regular expressions.\n"
-	"A list is \\fB{\\fR\\fIVALUE\\fR\\fB,\\fR \\fIVALUE\\fR\\fB}\\fR; one value may stand alone, and\n"
-	"\\fB+=\\fR appends. On the command line a list option is repeated, or its values are\n"
-	"separated by commas.\n"
-	"Comments begin with \\fB#\\fR or \\fB//\\fR, or stand between \\fB/*\\fR and \\fB*/\\fR.\n"
-	".PP\n"
-	"Sizes are in octets, or have the unit k, m or g (powers of 1024).\n"
-	"Times have the unit ms, s, m or h.\n"
-	"Switches are yes, no, true, false, on or off; on the command line \\fB\\-\\-forward\\fR and\n"
-	"\\fB\\-\\-no\\-forward\\fR will do.\n"
-	".PP\n"
-	"Files that are read (certificates, keys, secrets, \\fBhtpasswd\\fR) are looked for in\n"
-	"\\fB$CREDENTIALS_DIRECTORY\\fR first (see systemd.exec(5), LoadCredential=), then beside the\n"
-	"configuration file; those of the command line in the working directory.\n"
-	"The newline at the end of a secret is not part of it.\n"
-	".PP\n"
-	"\\fBretrywith \\-t\\fR checks a file; \\fBretrywith \\-T\\fR prints what it comes to.\n"
-	".SH OPTIONS\n";
+	".SH DESCRIPTION\n";
 
-static const char man_rules[] =
-	".SH RULES\n"
-	"\\fBrule \"\\fR\\fINAME\\fR\\fB\" {\\fR ... \\fB}\\fR says what is to be done differently for some\n"
-	"requests. Rules are tried in the order of the file; the first that matches decides. What it\n"
-	"does not say is as outside of rules; without a matching rule, 449 responses with\n"
-	"Ms\\-Echo\\-Request are answered and others are passed on. \\fBretrywith match\\fR \\fIURL\\fR tells\n"
-	"which rule applies, and why the others do not.\n";
+static const char *const man_syntax[] = {
+	"The file is read by retrywith(8) when it is named with `-c`; without a file all options are "
+	"at their defaults. Every option is also a long option of the command line, where it wins "
+	"over the file: `body-limit = 256M` is `--body-limit 256M`.",
+	"A line is NAME = VALUE. Values with characters other than letters, digits, dots and colons "
+	"are quoted. In double quotes `\\` escapes the next character and `${NAME}` is a variable of "
+	"the environment; single quotes keep what they hold, which suits regular expressions. A "
+	"list is `{VALUE, VALUE}`; one value may stand alone, and `+=` appends. On the command line "
+	"a list option is repeated, or its values are separated by commas. Comments begin with `#` "
+	"or `//`, or stand between `/*` and `*/`.",
+	"Sizes are in octets, or have the unit k, m or g (powers of 1024). Times have the unit ms, s, "
+	"m or h. Switches are yes, no, true, false, on or off; on the command line `--forward` and "
+	"`--no-forward` will do.",
+	"Files that are read (certificates, keys, secrets, `htpasswd`) are looked for in "
+	"`$CREDENTIALS_DIRECTORY` first (see systemd.exec(5), LoadCredential=), then beside the "
+	"configuration file; those of the command line in the working directory. The newline at "
+	"the end of a secret is not part of it.",
+	"`retrywith -t` checks a file; `retrywith -T` prints what it comes to.",
+	NULL
+};
 
-static const char man_supply[] =
-	".SS Fields to supply\n"
-	"\\fBsupply \"\\fR\\fIFIELD\\fR\\fB\" {\\fR ... \\fB}\\fR inside of a rule names a header field that\n"
-	"the replay carries.\n";
+static const char *const man_rules[] = {
+	"`rule \"NAME\" { ... }` says what is to be done differently for some requests. Rules are "
+	"tried in the order of the file; the first that matches decides. What it does not say is "
+	"as outside of rules; without a matching rule, 449 responses with Ms-Echo-Request are "
+	"answered and others are passed on. `retrywith match URL` tells which rule applies, and "
+	"why the others do not.",
+	NULL
+};
+
+static const char *const man_supply[] = {
+	"`supply \"FIELD\" { ... }` inside of a rule names a header field that the replay carries.",
+	NULL
+};
 
 static const char man_tail[] =
 	".SH EXAMPLE\n"
@@ -349,13 +343,26 @@ static const char man_tail[] =
 	".SH SEE ALSO\n"
 	".BR retrywith (8)\n";
 
+static void print_man_prose(FILE *out, const char *const *paragraphs)
+{
+	for (unsigned i = 0; paragraphs[i]; i++) {
+		fputs(i ? ".PP\n" : "", out);
+		print_roff(out, paragraphs[i]);
+		putc('\n', out);
+	}
+}
+
 void config_print_man(FILE *out)
 {
 	fputs(man_head, out);
+	print_man_prose(out, man_syntax);
+	fputs(".SH OPTIONS\n", out);
 	print_man_options(out, SCOPE_FILE);
-	fputs(man_rules, out);
+	fputs(".SH RULES\n", out);
+	print_man_prose(out, man_rules);
 	print_man_options(out, SCOPE_RULE);
-	fputs(man_supply, out);
+	fputs(".SS Fields to supply\n", out);
+	print_man_prose(out, man_supply);
 	print_man_options(out, SCOPE_SUPPLY);
 	fputs(man_tail, out);
 }

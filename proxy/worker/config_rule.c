@@ -129,11 +129,11 @@ static bool take_supply(struct loading *l, const struct supply_form *form, struc
 		return form_complain(l->form, &at, "supply", header_is_token(s->name) ?
 				     "%s is a field that we write ourselves" :
 				     "\"%s\" is not a field name", form->name);
+	if (!config_take(l, SCOPE_SUPPLY, form->set, true, s))
+		return false;
 	if (!from == !fixed)
 		return form_complain(l->form, &at, "supply", "%s wants either from or value",
 				     form->name);
-	if (!config_take(l, SCOPE_SUPPLY, form->set, true, s))
-		return false;
 	if (from && !supply_from(l, from, s))
 		return false;
 	if (fixed)

@@ -21,6 +21,8 @@ enum { FILE_MOST = 16 << 20, OPTIONS_MOST = 128 };
 static struct reading {
 	struct form *form;
 	struct arena *arena;
+	unsigned *section;		/* the lines on which sections begin, in order */
+	unsigned sections, gathered;
 } reading;
 
 /* --- complaints --- */
@@ -144,9 +146,6 @@ static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
 			      near ? ", did you mean " : "", near ? near : "");
 	} else if (sscanf(text, "found duplicate title '%63[^']", name) == 1) {
 		form_complain(reading.form, &at, NULL, "\"%s\" is there twice", name);
-	} else if (strcmp(text, "premature end of file") == 0) {
-		form_complain(reading.form, &at, NULL, "the file ends too early: a quote or a "
-			      "brace is not closed");
 	} else {
 		form_complain(reading.form, &at, NULL, "%s", text);
 	}
@@ -212,10 +211,17 @@ static bool gather(cfg_t *cfg, enum scope scope, struct setting *all)
 	return true;
 }
 
+/* libConfuse knows on which line a section ends. Sections are gathered in the order
+ * in which they begin. */
+static unsigned next_section(void)
+{
+	return reading.gathered < reading.sections ? reading.section[reading.gathered++] : 1;
+}
+
 static bool gather_supply(cfg_t *cfg, struct supply_form *s)
 {
 	s->name = arena_keepz(reading.arena, str_of(cfg_title(cfg)));
-	s->line = (unsigned)cfg->line;
+	s->line = next_section();
 	s->set = form_settings_new(reading.arena, SCOPE_SUPPLY);
 	return s->name && s->set ? gather(cfg, SCOPE_SUPPLY, s->set)
 				 : out_of_memory(reading.form);
@@ -224,7 +230,7 @@ static bool gather_supply(cfg_t *cfg, struct supply_form *s)
 static bool gather_rule(cfg_t *cfg, struct rule_form *r)
 {
 	r->name = arena_keepz(reading.arena, str_of(cfg_title(cfg)));
-	r->line = (unsigned)cfg->line;
+	r->line = next_section();
 	r->set = form_settings_new(reading.arena, SCOPE_RULE);
 	r->supply_n = cfg_size(cfg, "supply");
 	r->supply = arena_zero(reading.arena, (r->supply_n + 1) * sizeof(*r->supply));
@@ -253,41 +259,81 @@ static bool at_word_start(const char *text, const char *p)
 	return p == text || strchr(" \t\r\n={}(),", p[-1]) != NULL;
 }
 
-static char *blank_until(char *p, const char *end)
+/* Blanks the comment that begins at p; where it ends. */
+static char *blank_comment(char *p)
 {
-	while (*p && strncmp(p, end, strlen(end)) != 0) {
+	bool block = p[0] == '/' && p[1] == '*';
+	const char *end = block ? strstr(p + 2, "*/") : strchr(p, '\n');
+	char *last = end ? p + (end - p) + (block ? 2 : 0) : strchr(p, '\0');
+
+	for (; p < last; p++)
 		if (*p != '\n')
 			*p = ' ';
-		p++;
-	}
-	return p;
+	return last;
 }
 
-/* libConfuse 3.3 counts the line of a comment two or three times, so that every
- * line number behind it would be wrong: it gets to see none. */
-static void blank_comments(char *text)
-{
-	char quote = '\0';
+/* Where the text stands, as libConfuse would read it. */
+struct scan {
+	char quote, before;		/* the last octet that was no blank */
+	unsigned line, quoted_at, depth, opened_at;
+};
 
-	for (char *p = text; *p; p++) {
-		if (quote) {
-			if (*p == '\\' && p[1])
-				p++;
-			else if (*p == quote)
-				quote = '\0';
-		} else if (*p == '"' || *p == '\'') {
-			quote = *p;
-		} else if (*p == '#' ||
-			   (strncmp(p, "//", 2) == 0 && at_word_start(text, p))) {
-			p = blank_until(p, "\n") - 1;
-		} else if (strncmp(p, "/*", 2) == 0 && at_word_start(text, p)) {
-			p = blank_until(p, "*/");
-			if (*p)
-				p[0] = p[1] = ' ';
-			else
-				p--;
-		}
+static void scan_octet(struct scan *s, char c)
+{
+	if (c == '\n') {
+		s->line++;
+	} else if (s->quote) {
+		if (c == s->quote)
+			s->quote = '\0';
+	} else if (c == '"' || c == '\'') {
+		s->quote = c;
+		s->quoted_at = s->line;
+	} else if (c == '{') {
+		if (s->depth++ == 0)
+			s->opened_at = s->line;
+		if (s->before != '=')
+			reading.section[reading.sections++] = s->line;
+	} else if (c == '}' && s->depth) {
+		s->depth--;
 	}
+	if (c != ' ' && c != '\t' && c != '\n' && c != '\r')
+		s->before = c;
+}
+
+/* libConfuse 3.3 counts the lines of a comment twice, so that every line number
+ * behind it would be wrong: it gets to see none. And it takes a section that the
+ * end of the file cuts off for a whole one. */
+static bool prepare(struct form *f, char *text)
+{
+	struct scan s = { .line = 1 };
+	struct value at = { NULL, 0 };
+	unsigned braces = 1;
+
+	for (const char *p = text; *p; p++)
+		braces += *p == '{';
+	reading.section = arena_get(reading.arena, braces * sizeof(*reading.section));
+	if (!reading.section)
+		return out_of_memory(f);
+	for (char *p = text; *p;) {
+		bool comment = *p == '#' || (p[0] == '/' && (p[1] == '/' || p[1] == '*') &&
+					     at_word_start(text, p));
+
+		if (!s.quote && comment) {
+			for (char *end = blank_comment(p); p < end; p++)
+				scan_octet(&s, *p);
+			continue;
+		}
+		if (s.quote && p[0] == '\\' && p[1])
+			scan_octet(&s, *++p == '\n' ? '\n' : ' ');
+		else
+			scan_octet(&s, *p);
+		p++;
+	}
+	at.line = s.quote ? s.quoted_at : s.opened_at;
+	if (s.quote || s.depth)
+		return form_complain(f, &at, NULL, "this %s is not closed",
+				     s.quote ? "quote" : "brace");
+	return true;
 }
 
 /* The whole file with a NUL behind it, or NULL: errno. */
@@ -326,8 +372,9 @@ static bool parse(struct form *f, char *text)
 
 	if (!cfg)
 		return out_of_memory(f);
-	blank_comments(text);
-	if (cfg_parse_buf(cfg, text) == CFG_SUCCESS)
+	if (!prepare(f, text))
+		good = false;
+	else if (cfg_parse_buf(cfg, text) == CFG_SUCCESS)
 		good = gather_file(cfg, f);
 	else if (!f->complaint)
 		form_complain(f, NULL, NULL, "%s: cannot be parsed", f->path);
@@ -349,9 +396,9 @@ bool form_read(struct form *f, struct arena *a, const char *path)
 	text = slurp(path);
 	if (!text)
 		return form_complain(f, NULL, NULL, "%s: %s", path, strerror(errno));
-	reading = (struct reading){ f, a };
+	reading = (struct reading){ .form = f, .arena = a };
 	good = parse(f, text);
-	reading = (struct reading){ NULL, NULL };
+	reading = (struct reading){ .form = NULL };
 	free(text);
 	return good;
 }

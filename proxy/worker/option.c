@@ -18,7 +18,8 @@
 #define MINUTE (60 * SECOND)
 #define DAY (24 * 60 * MINUTE)
 
-#define IN(type, field) .at = offsetof(struct type, field), .size = sizeof(((struct type *)0)->field)
+#define IN(type, field) \
+	.at = offsetof(struct type, field), .size = sizeof(((struct type *)0)->field)
 #define RANGE(low, high) .least = (low), .most = (high)
 
 static const struct word word_mode[] = {
