@@ -67,6 +67,10 @@ bool body_can_rewind(const struct body *b);
 bool body_spool_failed(const struct body *b);
 /* Nothing will be replayed: stop recording, drop what was taken. */
 void body_forget(struct body *b);
+/* Nothing is recorded and nothing waits: octets may go past the body on a shorter
+ * way (splice), and are only told here. */
+bool body_is_passed(const struct body *b);
+void body_pass(struct body *b, uint64_t n);
 /* body_room() found no memory, and there is nothing to take that would free any. */
 bool body_failed(const struct body *b);
 uint64_t body_length(const struct body *b);	/* octets received so far */

@@ -41,6 +41,7 @@ struct transaction {
 	struct body *body;		/* NULL: none */
 	bool request_whole;		/* all of it was received */
 	bool client_waits;		/* the client is paused: the window is full */
+	bool piping;			/* the body goes past the recorder by splice */
 	bool refused_body;		/* its octets are no HTTP: read no more */
 	const struct rule *rule;
 
@@ -127,6 +128,7 @@ void transaction_lose_upstream(struct transaction *t, enum why why);
 void intake_buffered(struct transaction *t);	/* what is in session->in */
 void intake_readable(struct transaction *t);
 void intake_resume(struct transaction *t);	/* the window has room again */
+bool intake_flush_pipe(struct transaction *t);	/* nothing waits in it any more? */
 
 /* route.c */
 enum why route(struct transaction *t);

@@ -505,6 +505,18 @@ void body_forget(struct body *b)
 	stop_recording(b);
 }
 
+bool body_is_passed(const struct body *b)
+{
+	return !b->recording && b->cursor == b->end && !b->ended;
+}
+
+void body_pass(struct body *b, uint64_t n)
+{
+	assert(body_is_passed(b));
+	b->cursor += n;
+	b->end += n;
+}
+
 bool body_spool_failed(const struct body *b)
 {
 	return b->spool_failed;

@@ -348,6 +348,57 @@ static enum io intake_coded(struct transaction *t)
 	return io;
 }
 
+/* Past body-limit, and after a response that will not be replayed, nobody needs
+ * the octets twice: then they need not come through our memory at all. */
+static bool can_pipe(const struct transaction *t)
+{
+	const struct conn *client = t->session->client;
+
+	return body_is_passed(t->body) && t->upstream && !t->send_failed && !t->holding &&
+	       lane_is_empty(&t->up) && (t->exchange.state == EX_SEND ||
+					  t->exchange.state == EX_STREAM) &&
+	       t->exchange.has_upstream && conn_is_plain(client) && conn_is_plain(t->upstream) &&
+	       (t->piping || reader_left(t->from_client) >= INTAKE_MOST) &&
+	       conn_has_pipe(t->session->client);
+}
+
+bool intake_flush_pipe(struct transaction *t)
+{
+	struct conn *client = t->session->client;
+	size_t moved;
+
+	if (!t->piping || !conn_in_pipe(client))
+		return true;
+	if (conn_pipe_out(client, t->upstream, &moved) != IO_DONE) {
+		t->send_failed = true;
+		return false;
+	}
+	t->up.moved += moved;
+	if (conn_in_pipe(client)) {
+		conn_pause(client);
+		return false;
+	}
+	if (!t->request_whole)
+		conn_resume(client);
+	return true;
+}
+
+static enum io intake_piped(struct transaction *t)
+{
+	uint64_t left = reader_left(t->from_client);
+	size_t taken;
+	enum io io = conn_pipe_in(t->session->client, left < SIZE_MAX ? left : SIZE_MAX, &taken);
+
+	if (io != IO_DONE)
+		return io;
+	t->piping = true;
+	t->worker->counters.n[COUNT_OCTETS_IN] += taken;
+	attempt_now(t)->body_octets += taken;
+	body_pass(t->body, taken);
+	took_body(t, reader_skip(t->from_client, taken));
+	return io;
+}
+
 static void took_some(struct transaction *t)
 {
 	struct deadlines *d = &t->worker->net.deadlines;
@@ -368,7 +419,8 @@ static void took_some(struct transaction *t)
 void intake_readable(struct transaction *t)
 {
 	bool direct = t->request.framing == FRAMING_LENGTH && !buf_unread(&t->session->in).len;
-	enum io io = direct ? intake_direct(t) : intake_coded(t);
+	enum io io = !direct ? intake_coded(t) :
+		     can_pipe(t) ? intake_piped(t) : intake_direct(t);
 
 	switch (io) {
 	case IO_DONE:

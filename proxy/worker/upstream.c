@@ -211,7 +211,11 @@ static void took_span(struct transaction *t)
 void upstream_pump(struct transaction *t)
 {
 	while (is_sending(t)) {
-		bool more = t->body && !t->span && !t->last_loaded && !t->holding;
+		bool more;
+
+		if (!intake_flush_pipe(t))
+			return;
+		more = t->body && !t->span && !t->last_loaded && !t->holding;
 
 		if (more)
 			load(t);
