@@ -1,33 +1,20 @@
-/* resolver: names to addresses, with c-ares on the worker's loop: /etc/hosts,
+/* resolver: names to addresses, with c-ares on the worker's loop: the hosts file,
  * A and AAAA, no search list, a cache by TTL (bounded in time and entries).
- * Answers in the order in which they should be tried (RFC 6724 as c-ares sorts
- * it, then families interleaved as RFC 8305 4 says). Belongs to one worker. */
+ * Lookups of one name share a query. localhost is never asked for (RFC 6761),
+ * nor is a name that ends in a number.
+ * Answers in the order in which they should be tried: families take turns (RFC
+ * 8305 4), IPv6 first where there is a route to it, and within a family as the
+ * server says. A family whose answer lags behind the other's by more than 50 ms
+ * is not waited for (RFC 8305 3). Belongs to one worker. */
 #ifndef NET_RESOLVER_H
 #define NET_RESOLVER_H
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include "ground/str.h"
 #include "ground/why.h"
+#include "net/address.h"
 
 struct event_base;
 struct resolver;
 struct lookup;
-
-enum { ADDRESSES_MOST = 16 };
-
-struct address {
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in4;
-		struct sockaddr_in6 in6;
-	};
-};
-
-struct addresses {
-	unsigned n;
-	struct address at[ADDRESSES_MOST];	/* with the port filled in */
-};
 
 /* found is NULL on failure, and why says which (NAME_*). Called from the loop,
  * once, unless lookup_cancel() came first. */
@@ -43,7 +30,8 @@ struct resolver_options {
 
 /* NULL, when c-ares cannot start. */
 struct resolver *resolver_new(struct event_base *base, const struct resolver_options *o);
-/* An IP literal, or a name in the cache, is answered here: true, *out filled. */
+/* An IP literal, localhost, or a name in the cache is answered here: true, *out
+ * filled. */
 bool resolver_know(struct resolver *r, struct str host, uint16_t port, struct addresses *out);
 /* NULL when it cannot even be asked: *why. */
 struct lookup *resolver_ask(struct resolver *r, struct str host, uint16_t port,

@@ -601,7 +601,7 @@ static char pattern(uint64_t p)
  * that did not exist before. */
 static enum io offer(struct tls *t, uint64_t at, size_t left, size_t *put)
 {
-	struct iovec v[8];
+	struct iovec v[8] = { { NULL, 0 } };
 	size_t sum = 0;
 	int n = (int)dice(9);
 	enum io io;
