@@ -196,7 +196,8 @@ static void print_version(void)
 
 	pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
 	printf("retrywith %s\n"
-	       "libevent %s\nllhttp %d.%d.%d\n%s\nc-ares %s\nPCRE2 %s\njansson %s\n%s\n",
+	       "libevent %s\nllhttp %d.%d.%d\n%s\nc-ares %s\nPCRE2 %s\njansson %s\n"
+	       "libConfuse %s\n",
 	       RETRYWITH_VERSION, event_get_version(), LLHTTP_VERSION_MAJOR,
 	       LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH, OpenSSL_version(OPENSSL_VERSION),
 	       ares_version(NULL), pcre2, JANSSON_VERSION, confuse_version);
