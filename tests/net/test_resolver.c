@@ -406,7 +406,9 @@ static void test_half_answers(void **state)
 		assert_string_equal(answer_of(&o.found), row[i].found);
 		/* The other half is still asked for; who comes now does not wait. */
 		assert_false(resolver_know(o.r, str_of(row[i].name), 80, &o.found));
-		assert_int_equal(look_up(&second, row[i].name), WHY_DONE);
+		ask(&second, row[i].name);
+		event_base_loop(o.base, EVLOOP_NONBLOCK);
+		assert_int_equal(second.called, 1);
 		assert_string_equal(answer_of(&second.found), row[i].found);
 	}
 	owner_close(&o);
@@ -502,6 +504,8 @@ static void test_bounded(void **state)
 		snprintf(name, sizeof(name), "n%d.test", i);
 		assert_int_equal(look_up(&o, name), WHY_DONE);
 	}
+	/* What is good for no time takes no place. */
+	assert_int_equal(look_up(&o, "zero.test"), WHY_DONE);
 	for (int i = 0; i < 8; i++) {
 		snprintf(name, sizeof(name), "n%d.test", i);
 		assert_int_equal(resolver_know(o.r, str_of(name), 80, &found), i >= 4);
