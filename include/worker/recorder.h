@@ -41,6 +41,9 @@ struct recorder;
 /* Keeps the last `slots` exchanges, some 8 KiB each. NULL: out of memory. */
 struct recorder *recorder_new(unsigned slots);
 void recorder_free(struct recorder *r);
+/* Writing an exchange down costs more than answering it: past a burst of as many
+ * as there are slots, at most 50 a second are wanted. The others are counted. */
+bool recorder_wants(struct recorder *r, uint64_t now_ms);
 void recorder_note(struct recorder *r, const struct recorder_facts *f);
 unsigned recorder_count(const struct recorder *r);
 /* Oldest first. Text for people; JSON as one object a line, so that the dumps

@@ -388,20 +388,34 @@ static bool label_is_name(struct str l)
 	return l.len > 0 && l.len <= LABEL_MOST;
 }
 
+/* 0 to 255 without a zero in front, at the front of s; its length, or 0. */
+static size_t octet_len(struct str s)
+{
+	unsigned n = 0;
+	size_t i = 0;
+
+	while (i < s.len && i < 3 && is_digit(s.at[i]))
+		n = n * 10 + (unsigned)(s.at[i++] - '0');
+	return n > 255 || (i > 1 && s.at[0] == '0') ? 0 : i;
+}
+
 /* Four decimal parts, no zero in front: the one spelling of IPv4 that all
  * readers agree about. */
 static bool is_dotted_quad(struct str host)
 {
-	char z[INET_ADDRSTRLEN], again[INET_ADDRSTRLEN];
-	struct in_addr in;
+	for (unsigned part = 0; part < 4; part++) {
+		size_t n = octet_len(host);
 
-	if (host.len == 0 || host.len >= sizeof(z))
-		return false;
-	memcpy(z, host.at, host.len);
-	z[host.len] = '\0';
-	return inet_pton(AF_INET, z, &in) == 1 &&
-	       inet_ntop(AF_INET, &in, again, sizeof(again)) &&
-	       str_eq(host, str_of(again));
+		if (!n)
+			return false;
+		host = str_from(host, n);
+		if (part == 3)
+			return host.len == 0;
+		if (!host.len || host.at[0] != '.')
+			return false;
+		host = str_from(host, 1);
+	}
+	return false;
 }
 
 static bool is_metadata_name(struct str host)

@@ -231,7 +231,11 @@ void answer_record(struct transaction *t)
 {
 	struct recorder_attempt attempts[ATTEMPTS_MOST];
 	char who[64];
-	struct recorder_facts f = {
+	struct recorder_facts f;
+
+	if (!recorder_wants(t->worker->recorder, clock_ms()))
+		return;
+	f = (struct recorder_facts){
 		.at = clock_wall(),
 		.ms = (uint32_t)(clock_ms() - t->started_ms),
 		.client = session_who(t->session, who),
@@ -247,7 +251,6 @@ void answer_record(struct transaction *t)
 		.attempts = attempts,
 		.attempts_n = t->attempts_n,
 	};
-
 	for (unsigned i = 0; i < t->attempts_n; i++) {
 		const struct attempt *a = &t->attempts[i];
 

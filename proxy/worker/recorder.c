@@ -11,6 +11,7 @@
 #include <openssl/rand.h>
 
 enum {
+	NOTES_PER_S = 50,
 	ATTEMPTS_KEPT = 4,		/* the first one and the last three */
 	WORD_ROOM = 64,			/* client, method, rule */
 	URL_ROOM = 1024,
@@ -49,6 +50,8 @@ struct slot {
 
 struct recorder {
 	unsigned slots, next, used;
+	unsigned burst;			/* how many are wanted right now */
+	uint64_t refilled_ms, passed_over;
 	struct slot slot[];
 };
 
@@ -81,7 +84,7 @@ struct recorder *recorder_new(unsigned slots)
 	slots = slots > 0 ? slots : 1;
 	r = calloc(1, sizeof(*r) + slots * sizeof(r->slot[0]));
 	if (r)
-		r->slots = slots;
+		r->slots = r->burst = slots;
 	return r;
 }
 
@@ -318,6 +321,22 @@ static void write_request(struct slot *s, size_t *used, const struct recorder_fa
 	s->request = pen_off(s, used, &p);
 }
 
+bool recorder_wants(struct recorder *r, uint64_t now_ms)
+{
+	uint64_t more = (now_ms - r->refilled_ms) * NOTES_PER_S / 1000;
+
+	if (more) {
+		r->burst = more < r->slots - r->burst ? r->burst + (unsigned)more : r->slots;
+		r->refilled_ms = now_ms;
+	}
+	if (!r->burst) {
+		r->passed_over++;
+		return false;
+	}
+	r->burst--;
+	return true;
+}
+
 void recorder_note(struct recorder *r, const struct recorder_facts *f)
 {
 	struct slot *s = &r->slot[r->next];
@@ -412,6 +431,9 @@ void recorder_dump_text(const struct recorder *r, FILE *out)
 {
 	for (unsigned i = 0; i < r->used; i++)
 		text_slot(out, slot_at(r, i));
+	if (r->passed_over)
+		fprintf(out, "(%llu more were not written down: too many at once)\n",
+			(unsigned long long)r->passed_over);
 }
 
 /* The text is printable ASCII already. */
