@@ -46,8 +46,12 @@ void net_free(struct net *n);
 struct conn *conn_accept(struct net *n, int fd, conn_fn *fn, void *owner);
 struct conn *conn_dial(struct net *n, const struct sockaddr *to, socklen_t len,
 		       conn_fn *fn, void *owner);
-/* Handshake now; then CONN_UP or CONN_DOWN. A client passes the name to verify. */
+/* Handshake now; then CONN_UP or CONN_DOWN. A client passes the name to verify. On
+ * a conn that is TLS already the new one goes inside. */
 bool conn_secure(struct conn *c, struct tls_ctx *t, struct str name);
+/* These octets were read before and are to be read again, first: by conn_read(),
+ * or by the TLS that is put on the conn next. False when out of memory. */
+bool conn_unread(struct conn *c, struct str octets);
 /* Another owner hears from now on. */
 void conn_adopt(struct conn *c, conn_fn *fn, void *owner);
 
@@ -81,6 +85,7 @@ void conn_abort(struct conn *c);
 int conn_fd(const struct conn *c);
 bool conn_is_plain(const struct conn *c);
 bool conn_is_dead(const struct conn *c);
+bool conn_is_open(const struct conn *c);	/* neither dialling, securing nor dead */
 bool conn_write_waits(const struct conn *c);	/* WRITABLE is to come */
 const struct sockaddr *conn_peer(const struct conn *c);	/* of a dialled conn, else NULL */
 enum why conn_why(const struct conn *c);	/* after CONN_DOWN */

@@ -27,21 +27,50 @@ struct tls_options {
 	const char *pinned_sha256;	/* TLS_CLIENT: hex digest of the one certificate to accept,
 					 * whatever its chain, name and dates; or NULL */
 	const char *cert_file, *key_file;	/* TLS_SERVER, or a client certificate; PEM */
-	int min_version;		/* TLS1_2_VERSION ..; 0: TLS 1.2 */
+	bool shown;			/* TLS_SERVER without files: each tls gets tls_show() */
+	int min_version;		/* TLS1_VERSION ..; 0: TLS 1.2. Below 1.2 old ciphers and
+					 * digests come with it; what is asked of certificates stays */
 	const char *alpn;		/* "http/1.1" */
 };
 
 struct tls_ctx;
 struct tls;
+struct x509_st;
+struct evp_pkey_st;
+
+/* What a server shows: a certificate for each kind of key, of which the client's
+ * abilities choose one. Counted: made, held and released by whoever makes it. */
+enum { TLS_CERTS = 2 };
+struct tls_identity {
+	unsigned refs;
+	struct x509_st *cert[TLS_CERTS];	/* NULL behind the last */
+	struct evp_pkey_st *key[TLS_CERTS];
+	struct stack_st_X509 *chain;	/* what stands between them and a root, or NULL */
+	char scope[32];			/* sessions are resumed within one scope only */
+};
+void tls_identity_release(struct tls_identity *i);	/* NULL is fine */
+static inline struct tls_identity *tls_identity_hold(struct tls_identity *i)
+{
+	i->refs++;
+	return i;
+}
 
 /* NULL, and the reason as text in why[], when files cannot be used. The caller
- * frees with tls_ctx_free(), after all of its tls. A client context remembers
- * sessions, and resumes them towards the same name and port only. */
+ * frees with tls_ctx_free(); each tls keeps its context for itself. A client
+ * context remembers sessions, and resumes them towards the same name and port
+ * only. */
 struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *why, size_t why_size);
 void tls_ctx_free(struct tls_ctx *c);
 /* TLS_CLIENT: server_name is verified (DNS name or IP literal), SNI is sent for
  * names. Does not own fd. NULL when out of memory. */
 struct tls *tls_new(struct tls_ctx *c, int fd, struct str server_name);
+/* The same inside another TLS connection, which then belongs to this one. */
+struct tls *tls_new_inside(struct tls_ctx *c, struct tls *outer, struct str server_name);
+/* These octets were read from the socket before: they come first. Before the
+ * handshake; false when out of memory. */
+bool tls_unread(struct tls *t, struct str octets);
+/* TLS_SERVER, before the handshake. */
+bool tls_show(struct tls *t, const struct tls_identity *i);
 enum io tls_handshake(struct tls *t);
 /* IO_DONE: *got > 0. A failure behind octets is told by the next call. */
 enum io tls_read(struct tls *t, struct iovec room, size_t *got);

@@ -38,6 +38,12 @@ struct dialled {
 	enum why why;
 };
 
+/* Octets that were read too early. */
+struct early {
+	size_t at, len;
+	char octets[];
+};
+
 struct conn {
 	struct event reading;
 	conn_fn *fn;
@@ -47,6 +53,7 @@ struct conn {
 	struct tls *tls;
 	struct pipe_pair *pipe;
 	struct dialled *dialled;
+	struct early *early;
 	struct conn *next;		/* dying, or spare */
 	int fd;
 	enum conn_state state;
@@ -337,12 +344,29 @@ struct conn *conn_dial(struct net *n, const struct sockaddr *to, socklen_t len,
 	return c;
 }
 
+static struct str early_unread(const struct early *e)
+{
+	return e ? (struct str){ e->octets + e->at, e->len - e->at } : STR_NONE;
+}
+
+static void early_drop(struct conn *c)
+{
+	free(c->early);
+	c->early = NULL;
+}
+
 bool conn_secure(struct conn *c, struct tls_ctx *t, struct str name)
 {
-	assert(c->state == CONN_OPEN && !c->tls);
-	c->tls = tls_new(t, c->fd, name);
-	if (!c->tls)
+	struct tls *tls;
+
+	assert(c->state == CONN_OPEN);
+	tls = c->tls ? tls_new_inside(t, c->tls, name) : tls_new(t, c->fd, name);
+	if (!tls)
 		return false;
+	c->tls = tls;
+	if (c->early && !tls_unread(tls, early_unread(c->early)))
+		return false;
+	early_drop(c);
 	c->state = CONN_SECURING;
 	conn_resume(c);
 	/* A client speaks first, and a server's ClientHello may be here already:
@@ -358,6 +382,42 @@ void conn_adopt(struct conn *c, conn_fn *fn, void *owner)
 }
 
 /* -- reading ---------------------------------------------------------------- */
+
+bool conn_unread(struct conn *c, struct str octets)
+{
+	struct str behind = early_unread(c->early);
+	struct early *all = malloc(sizeof *all + octets.len + behind.len);
+
+	if (!all)
+		return false;
+	all->at = 0;
+	all->len = octets.len + behind.len;
+	memcpy(all->octets, octets.at, octets.len);
+	if (behind.len)
+		memcpy(all->octets + octets.len, behind.at, behind.len);
+	early_drop(c);
+	if (all->len)
+		c->early = all;
+	else
+		free(all);
+	if (c->early && !c->paused)
+		event_active(&c->reading, EV_READ, 0);
+	return true;
+}
+
+static enum io early_read(struct conn *c, struct iovec room, size_t *got)
+{
+	struct str left = str_first(early_unread(c->early), room.iov_len);
+
+	memcpy(room.iov_base, left.at, left.len);
+	*got = left.len;
+	c->early->at += left.len;
+	if (c->early->at == c->early->len)
+		early_drop(c);
+	else if (!c->paused)
+		event_active(&c->reading, EV_READ, 0);
+	return IO_DONE;
+}
 
 static enum io of_errno(void)
 {
@@ -394,6 +454,8 @@ enum io conn_read(struct conn *c, const struct iovec *room, int n, size_t *got)
 	*got = 0;
 	if (c->state != CONN_OPEN)
 		return IO_FAILED;
+	if (c->early)
+		return early_read(c, *room, got);
 	return c->tls ? secure_read(c, *room, got) : plain_read(c, room, n, got);
 }
 
@@ -528,6 +590,8 @@ static void pipe_give(struct conn *c)
 
 bool conn_has_pipe(struct conn *from)
 {
+	if (from->early)
+		return false;
 	if (!from->pipe)
 		from->pipe = pipe_take(from->net);
 	return from->pipe != NULL;
@@ -600,7 +664,7 @@ void conn_resume(struct conn *c)
 	if (!c->paused || c->state == CONN_DEAD)
 		return;
 	arm_reading(c);
-	if (c->tls && c->state == CONN_OPEN && tls_has_pending(c->tls))
+	if (c->early || (c->tls && c->state == CONN_OPEN && tls_has_pending(c->tls)))
 		event_active(&c->reading, EV_READ, 0);
 }
 
@@ -618,6 +682,7 @@ static void die(struct conn *c)
 	event_del(&c->reading);
 	stop_writing(c);
 	pipe_give(c);
+	early_drop(c);
 	close(c->fd);
 	c->fd = -1;
 	c->state = CONN_DEAD;
@@ -660,6 +725,11 @@ bool conn_is_plain(const struct conn *c)
 bool conn_is_dead(const struct conn *c)
 {
 	return c->state == CONN_DEAD;
+}
+
+bool conn_is_open(const struct conn *c)
+{
+	return c->state == CONN_OPEN;
 }
 
 bool conn_write_waits(const struct conn *c)

@@ -25,6 +25,7 @@
 #include <openssl/x509v3.h>
 
 #include "ground/buf.h"
+#include "net/way.h"
 
 enum { RECORD = SSL3_RT_MAX_PLAIN_LENGTH, SESSIONS = 64, SECURITY_LEVEL = 2,
        SESSION_SECONDS = 3600 };
@@ -40,6 +41,7 @@ struct memory {
 
 struct tls_ctx {
 	SSL_CTX *ssl;
+	unsigned refs;
 	enum tls_role role;
 	unsigned char alpn[256];	/* length octet, name */
 	unsigned alpn_len;
@@ -51,6 +53,9 @@ struct tls_ctx {
 struct tls {
 	struct tls_ctx *ctx;
 	SSL *ssl;
+	struct tls *outer;		/* the connection that this one is inside of, or NULL */
+	BIO *way;			/* NULL: the socket itself */
+	int fd;
 	char *pending;			/* the record on its way: a block, or NULL */
 	size_t pending_len;
 	size_t ahead;			/* octets sent that the caller was not told of */
@@ -289,7 +294,7 @@ static bool use_identity(struct tls_ctx *c, const struct tls_options *o, char *w
 	const char *key = o->key_file ? o->key_file : o->cert_file;
 
 	if (!o->cert_file)
-		return c->role == TLS_CLIENT ? true : fault(why, size, "no certificate");
+		return c->role == TLS_CLIENT || o->shown ? true : fault(why, size, "no certificate");
 	if (SSL_CTX_use_certificate_chain_file(c->ssl, o->cert_file) != 1)
 		return fault(why, size, o->cert_file);
 	if (SSL_CTX_use_PrivateKey_file(c->ssl, key, SSL_FILETYPE_PEM) != 1 ||
@@ -355,6 +360,18 @@ static bool use_trust(struct tls_ctx *c, const struct tls_options *o, char *why,
 	return !o->crl_file || use_revocation(c, o->crl_file, why, size);
 }
 
+/* Versions before 1.2 need what the security level forbids (SHA-1 in handshakes).
+ * Certificates of peers are held to the level all the same. */
+static bool set_strictness(SSL_CTX *ssl, int least)
+{
+	if (least && least < TLS1_2_VERSION)
+		SSL_CTX_set_security_level(ssl, 0);
+	else if (SSL_CTX_get_security_level(ssl) < SECURITY_LEVEL)
+		SSL_CTX_set_security_level(ssl, SECURITY_LEVEL);
+	X509_VERIFY_PARAM_set_auth_level(SSL_CTX_get0_param(ssl), SECURITY_LEVEL);
+	return SSL_CTX_set_min_proto_version(ssl, least ? least : TLS1_2_VERSION) == 1;
+}
+
 static void set_manners(SSL_CTX *ssl)
 {
 	SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
@@ -363,8 +380,6 @@ static void set_manners(SSL_CTX *ssl)
 	SSL_CTX_set_read_ahead(ssl, 1);
 	SSL_CTX_set_max_early_data(ssl, 0);
 	SSL_CTX_set_default_passwd_cb(ssl, no_password);
-	if (SSL_CTX_get_security_level(ssl) < SECURITY_LEVEL)
-		SSL_CTX_set_security_level(ssl, SECURITY_LEVEL);
 }
 
 struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *why, size_t why_size)
@@ -381,9 +396,9 @@ struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *why, size_t why_s
 		return NULL;
 	}
 	c->role = o->role;
+	c->refs = 1;
 	set_manners(c->ssl);
-	if (SSL_CTX_set_min_proto_version(c->ssl, o->min_version > TLS1_2_VERSION ?
-						  o->min_version : TLS1_2_VERSION) == 1 &&
+	if (set_strictness(c->ssl, o->min_version) &&
 	    use_identity(c, o, why, why_size) && use_trust(c, o, why, why_size) &&
 	    use_alpn(c, o->alpn, why, why_size))
 		return c;
@@ -393,7 +408,7 @@ struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *why, size_t why_s
 
 void tls_ctx_free(struct tls_ctx *c)
 {
-	if (!c)
+	if (!c || --c->refs)
 		return;
 	for (int i = 0; i < SESSIONS; i++)
 		memory_clear(&c->memory[i]);
@@ -443,7 +458,15 @@ static uint16_t peer_port(int fd)
 	return to.sa.sa_family == AF_INET6 ? ntohs(to.in6.sin6_port) : 0;
 }
 
-struct tls *tls_new(struct tls_ctx *c, int fd, struct str server_name)
+static bool use_way(struct tls *t, int fd, struct tls *outer)
+{
+	t->way = way_new(fd, outer);
+	if (t->way)
+		SSL_set_bio(t->ssl, t->way, t->way);
+	return t->way != NULL;
+}
+
+static struct tls *make(struct tls_ctx *c, int fd, struct tls *outer, struct str server_name)
 {
 	struct tls *t;
 
@@ -455,9 +478,12 @@ struct tls *tls_new(struct tls_ctx *c, int fd, struct str server_name)
 	if (server_name.len)
 		memcpy(t->name, server_name.at, server_name.len);
 	t->ctx = c;
+	c->refs++;
+	t->fd = fd;
 	t->why = WHY_TLS_FAILED;
 	t->ssl = SSL_new(c->ssl);
-	if (!t->ssl || SSL_set_app_data(t->ssl, t) != 1 || SSL_set_fd(t->ssl, fd) != 1)
+	if (!t->ssl || SSL_set_app_data(t->ssl, t) != 1 ||
+	    !(outer ? use_way(t, fd, outer) : SSL_set_fd(t->ssl, fd) == 1))
 		goto fail;
 	if (c->role == TLS_SERVER) {
 		SSL_set_accept_state(t->ssl);
@@ -472,6 +498,55 @@ fail:
 	ERR_clear_error();
 	tls_free(t);
 	return NULL;
+}
+
+struct tls *tls_new(struct tls_ctx *c, int fd, struct str server_name)
+{
+	return make(c, fd, NULL, server_name);
+}
+
+struct tls *tls_new_inside(struct tls_ctx *c, struct tls *outer, struct str server_name)
+{
+	struct tls *t = make(c, outer->fd, outer, server_name);
+
+	if (t)
+		t->outer = outer;
+	return t;
+}
+
+bool tls_unread(struct tls *t, struct str octets)
+{
+	if (!t->way && !use_way(t, t->fd, NULL))
+		return false;
+	return way_unread(t->way, octets);
+}
+
+/* Which of the two is shown is OpenSSL's choice, by what the client offers. The
+ * scope keeps a session that was made as one host from being resumed as another. */
+bool tls_show(struct tls *t, const struct tls_identity *identity)
+{
+	bool shown = identity->cert[0] != NULL;
+
+	ERR_clear_error();
+	for (int i = 0; i < TLS_CERTS && identity->cert[i] && shown; i++)
+		shown = SSL_use_cert_and_key(t->ssl, identity->cert[i], identity->key[i],
+					     identity->chain, 1) == 1;
+	shown = shown && SSL_set_session_id_context(t->ssl,
+			(const unsigned char *)identity->scope, sizeof(identity->scope)) == 1;
+	ERR_clear_error();
+	return shown;
+}
+
+void tls_identity_release(struct tls_identity *i)
+{
+	if (!i || --i->refs)
+		return;
+	for (int k = 0; k < TLS_CERTS; k++) {
+		X509_free(i->cert[k]);
+		EVP_PKEY_free(i->key[k]);
+	}
+	sk_X509_pop_free(i->chain, X509_free);
+	free(i);
 }
 
 /* The peer is whom we meant, also when the session was resumed. */
@@ -540,7 +615,9 @@ enum io tls_read(struct tls *t, struct iovec room, size_t *got)
 
 bool tls_has_pending(const struct tls *t)
 {
-	return (!t->starved && SSL_has_pending(t->ssl)) || t->read_end != IO_DONE;
+	if (t->read_end != IO_DONE)
+		return true;
+	return !t->starved && (SSL_has_pending(t->ssl) || (t->way && way_has_pending(t->way)));
 }
 
 /* Where the next record begins in the caller's slices. */
@@ -683,6 +760,8 @@ enum io tls_shut(struct tls *t)
 		ret = SSL_shutdown(t->ssl);
 		io = ret >= 0 ? IO_DONE : outcome(t, ret);
 	}
+	if (io != IO_WANT_WRITE && t->outer)
+		io = tls_shut(t->outer);
 	return io == IO_WANT_WRITE ? IO_WANT_WRITE : IO_DONE;
 }
 
@@ -710,6 +789,8 @@ void tls_free(struct tls *t)
 		SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(t->ssl);
 	ERR_clear_error();
+	tls_free(t->outer);
+	tls_ctx_free(t->ctx);
 	block_give(t->pending);
 	free(t);
 }
