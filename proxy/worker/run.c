@@ -169,6 +169,7 @@ static void block_signals(struct process *p)
 	static const int ours[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* a spool file at its limit is an errno */
 	sigemptyset(&p->signals);
 	for (unsigned i = 0; i < sizeof ours / sizeof *ours; i++)
 		sigaddset(&p->signals, ours[i]);

@@ -319,9 +319,9 @@ static enum io intake_direct(struct transaction *t)
 		return IO_WANT_WRITE;
 	}
 	io = conn_read(t->session->client, v, n, &got);
+	body_filled(t->body, got);	/* 0 as well: what was lent goes back */
 	if (io != IO_DONE)
 		return io;
-	body_filled(t->body, got);
 	t->worker->counters.n[COUNT_OCTETS_IN] += got;
 	took_body(t, reader_skip(t->from_client, got));
 	return io;
