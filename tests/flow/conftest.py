@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from kit.origin import Origin
+from kit.peer import Peer
 from kit.program import BINARY, Demo, Proxy
 
 
@@ -53,6 +54,19 @@ def origin():
     yield origin
     origin.close()
     assert not origin.malformed, origin.malformed
+
+
+@pytest.fixture
+def peer():
+    """peer(serve) starts a server that runs serve(sock) for each connection."""
+    peers = []
+
+    def start_one(serve):
+        peers.append(Peer(serve))
+        return peers[-1]
+    yield start_one
+    for one in peers:
+        one.close()
 
 
 @pytest.fixture

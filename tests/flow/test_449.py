@@ -3,6 +3,7 @@ test for each statement."""
 import hashlib
 import os
 import re
+import socket
 import threading
 import time
 
@@ -520,15 +521,10 @@ def test_next_request_has_its_own_budget(client, origin):
 
 def test_replay_that_cannot_be_sent_gives_the_saved_449(proxy, origin):
     """The 449 closes the connection, and the door with it."""
-    def last(call):
-        call.origin.door.close()
+    def closing(call):
+        call.origin.door.shutdown(socket.SHUT_RDWR)     # from now on connects are refused
         call.send(challenge("v", [("X-Kept", "yes"), ("Connection", "close")], b"the saved body"))
         call.close()
-    # shutdown() first: it wakes accept(), and from then on connects are refused
-    def closing(call):
-        import socket
-        call.origin.door.shutdown(socket.SHUT_RDWR)
-        last(call)
     origin.on("/x", closing)
     with proxy.client() as client:
         answer = client.ask("GET", origin.url("/x"))

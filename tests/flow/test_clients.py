@@ -80,7 +80,7 @@ def test_curl_redirect(proxy, demo, curl):
 
 
 def test_curl_sees_a_truncated_answer(proxy, demo, curl):
-    assert curl("-x", proxy.url, demo.url + "/truncate", check=False).returncode == 18
+    assert curl("-x", proxy.url, demo.url + "/truncate", check=False).returncode in (18, 56)     # partial, or reset
 
 
 def test_curl_http10(proxy, demo, curl):

@@ -3,56 +3,14 @@ import hashlib
 import os
 import socket
 import threading
+import time
 
 import pytest
 
-from kit.client import wait_until
+from kit.client import abort, wait_until
+from kit.origin import challenge
 
 BIG = os.urandom(8 << 20)
-
-
-class Peer:
-    """A server that speaks no HTTP: runs `serve(sock)` for each connection."""
-
-    def __init__(self, serve):
-        self.door = socket.create_server(("127.0.0.1", 0))
-        self.port = self.door.getsockname()[1]
-        self.authority = f"127.0.0.1:{self.port}"
-        self.serve = serve
-        self.ended = []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.door.accept()
-            except OSError:
-                return
-            sock.settimeout(20)
-            threading.Thread(target=self.one, args=(sock,), daemon=True).start()
-
-    def one(self, sock):
-        try:
-            self.ended.append(self.serve(sock))
-        except OSError as e:
-            self.ended.append(e)
-        finally:
-            sock.close()
-
-    def close(self):
-        self.door.close()
-
-
-@pytest.fixture
-def peer():
-    peers = []
-
-    def make(serve):
-        peers.append(Peer(serve))
-        return peers[-1]
-    yield make
-    for one in peers:
-        one.close()
 
 
 def echo(sock):
@@ -75,9 +33,9 @@ def tunnel(client, authority, fields=()):
 
 
 def read_exactly(client, n):
-    while len(client.reader.have) < n:
-        assert client.reader.more(), "ended too early"
-    return client.reader.take(n)
+    got = client.reader.exactly(n)
+    assert len(got) == n, "ended too early"
+    return got
 
 
 def test_octets_pass_both_ways(open_proxy, peer):
@@ -173,8 +131,6 @@ def test_reset_by_the_client_ends_the_other_side(open_proxy, peer):
 
 
 def test_reset_by_the_server_is_not_a_clean_end(open_proxy, peer):
-    from kit.client import abort
-
     def cut(sock):
         sock.sendall(b"abc")
         sock.recv(1)
@@ -188,7 +144,6 @@ def test_reset_by_the_server_is_not_a_clean_end(open_proxy, peer):
 
 def test_idle_timeout_counts_both_directions_together(start, peer):
     """Octets in one direction keep the other alive."""
-    import time
     proxy = start("--connect-ports", "1-65535", "--tunnel-timeout", "2s")
     received = []
 
@@ -258,7 +213,6 @@ def test_http10_connect(open_proxy, peer):
 
 
 def test_449_inside_a_tunnel_is_none_of_our_business(open_proxy, origin):
-    from kit.origin import challenge
     origin.on("/x", challenge("v"))
     with open_proxy.client() as client:
         tunnel(client, origin.authority)
@@ -267,8 +221,6 @@ def test_449_inside_a_tunnel_is_none_of_our_business(open_proxy, origin):
 
 
 def test_a_slow_end_does_not_cost_memory(open_proxy, peer):
-    import time
-
     def pour(sock):
         sent = 0
         try:

@@ -37,7 +37,7 @@ def gate(httpd):
 def litmus(directory, url, proxy=None):
     """The results of all groups: {"basic 3 put_get": "pass", ...}."""
     directory.mkdir()
-    options = ["-p", proxy] if proxy else []
+    options = [f"--proxy={proxy}"] if proxy else []     # litmus 0.13 takes no value after -p
     done = subprocess.run([program("litmus"), "-k", *options, url + "/"], cwd=directory, capture_output=True,
                           text=True, timeout=120, stdin=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]})
     results, group = {}, ""

@@ -3,12 +3,13 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
 
 from kit.client import Client, wait_until
-from kit.origin import response
+from kit.origin import challenge, response
 from kit.program import BINARY
 
 OK = response(200, b"hello")
@@ -31,7 +32,6 @@ def test_term_when_idle_ends_at_once(start):
 
 
 def test_term_drains(start, origin):
-    import threading
     go = threading.Event()
 
     def wait(call):
@@ -53,8 +53,6 @@ def test_term_drains(start, origin):
 
 
 def test_term_lets_a_449_come_to_its_end(start, origin):
-    import threading
-    from kit.origin import challenge
     go = threading.Event()
 
     def slow(call):
@@ -135,7 +133,6 @@ def test_hup_with_a_bad_file_keeps_the_old_configuration(start, origin):
 
 
 def test_hup_changes_rules_for_new_requests(start, origin):
-    from kit.origin import challenge
     origin.on("/x", challenge("v"))
     proxy = start(config="")
     with proxy.client() as client:
@@ -153,7 +150,6 @@ def test_hup_changes_rules_for_new_requests(start, origin):
 
 def test_hup_under_way_does_not_hurt(start, origin):
     """An exchange keeps the configuration it began with."""
-    import threading
     go = threading.Event()
 
     def wait(call):

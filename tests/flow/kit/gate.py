@@ -90,7 +90,7 @@ class Passage:
         for _ in raw_body(self.reader, request):
             pass
         answer = (f"HTTP/1.1 449 Retry With\r\nMs-Echo-Request: {self.gate.new_challenge()}\r\n"
-                  "Content-Length: 6\r\n\r\nretry\n")
+                  "Content-Length: 6\r\n\r\n" + ("" if request.method == "HEAD" else "retry\n"))
         self.sock.sendall(answer.encode("latin-1"))
         return True
 

@@ -105,7 +105,7 @@ def frame(message, is_response, bodiless):
         raise Malformed("Transfer-Encoding in HTTP/1.0")
     if codings and codings != ["chunked"]:
         raise Malformed(f"Transfer-Encoding {codings}")
-    if len(lengths) > 1 or (lengths and not re.match(r"[0-9]{1,18}\Z", lengths[0])):
+    if len(lengths) > 1 or (lengths and not re.match(r"[0-9]{1,19}\Z", lengths[0])):
         raise Malformed(f"Content-Length {lengths}")
     if lengths:
         message.announced = int(lengths[0])
@@ -237,24 +237,20 @@ class Reader:
             message.error = e
             self.ended = True
 
-    def read_some(self, message, n):
-        """Up to n octets into the body: how many came."""
-        if not self.have and not self.more():
-            return 0
-        piece = self.take(n)
-        message.body += piece
-        return len(piece)
-
-    def read_exactly(self, message, n):
+    def exactly(self, n):
+        """n octets, or fewer if the stream ends before."""
         pieces = []
         while n > 0:
             if not self.have and not self.more():
                 break
-            piece = self.take(n)
-            pieces.append(piece)
-            n -= len(piece)
-        message.body += b"".join(pieces)
-        return n == 0
+            pieces.append(self.take(n))
+            n -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def read_exactly(self, message, n):
+        got = self.exactly(n)
+        message.body += got
+        return len(got) == n
 
     def read_length(self, message):
         left = message.announced - len(message.body)

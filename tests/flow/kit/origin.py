@@ -93,7 +93,7 @@ class Connection:
         self.origin = origin
         self.sock = sock
         self.number = number
-        self.raw = b""              # all octets received
+        self.raw = bytearray()      # all octets received
         self.requests = []
         self.is_open = True
         self.error = None
