@@ -16,6 +16,7 @@
 	row(BAD_LINE,           400, "http_request_error", "malformed request line") \
 	row(BAD_TARGET,         400, "http_request_error", "malformed request target") \
 	row(BAD_HOST,           400, "http_request_error", "missing, repeated or malformed Host") \
+	row(ELSEWHERE,          400, "http_request_error", "the request names another host than its CONNECT") \
 	row(BAD_FIELD,          400, "http_request_error", "malformed header field") \
 	row(BAD_FRAMING,        400, "http_request_error", "ambiguous or invalid message length") \
 	row(BAD_CHUNK,          400, "http_request_error", "malformed chunked body") \
@@ -67,6 +68,7 @@
 	row(BAD_UPGRADE,        502, "http_upgrade_failed", "the upstream server switched protocols unasked") \
 	row(PARENT_AUTH,        502, "proxy_configuration_error", "the parent proxy wants other credentials (see `parent`)") \
 	row(PARENT_REFUSED,     502, "proxy_configuration_error", "the parent proxy refused the tunnel") \
+	row(MINT_FAILED,        502, "proxy_internal_error", "no certificate could be made to show to the client") \
 	row(LOOP,               502, "proxy_loop_detected", "the request came back to this proxy") \
 	row(UNANSWERED,         502, "proxy_configuration_error", "449 Retry With that could not be answered (see `on-unanswered`)") \
 	row(INTERNAL,           500, "proxy_internal_error", "internal error")

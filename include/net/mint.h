@@ -27,7 +27,8 @@ struct tls_identity *mint_know(struct mint *m, struct str host);
 /* NULL when it cannot even be asked. */
 struct minting *mint_ask(struct mint *m, struct str host, mint_fn *fn, void *owner);
 void minting_cancel(struct minting *g);
-/* Every minting must have ended or been cancelled. */
+/* Counted; when the last lets go, every minting must have ended or been cancelled. */
+struct mint *mint_hold(struct mint *m);
 void mint_free(struct mint *m);			/* NULL is fine */
 void mint_count(const struct mint *m, struct mint_counts *out);
 

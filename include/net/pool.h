@@ -10,12 +10,31 @@
 
 struct pool;
 struct want;
+struct pool_via;
 
 struct pool_key {
 	struct str host;		/* lower-cased by the pool where it compares */
 	uint16_t port;
 	struct tls_ctx *tls;		/* NULL: plain */
 	struct str tls_name;		/* the name to verify; empty: host */
+	const struct pool_via *via;	/* NULL: directly */
+};
+
+typedef void via_fn(void *arg, enum why why, const char *detail);
+
+/* A proxy on the way: it is dialled instead of the host (unvetted: the operator
+ * named it), secured if it has a context, and then `pass` asks it for a way
+ * through, which is HTTP and so not the pool's matter. */
+struct pool_via {
+	uint32_t id;			/* what keys are told apart by: no two live alike */
+	struct str host;
+	uint16_t port;
+	struct tls_ctx *tls;
+	/* Adopts c for the time being, and calls fn once, from the loop, unless
+	 * `stop` came first. What it returns is for `stop`; NULL: out of memory. */
+	void *(*pass)(const struct pool_via *v, struct conn *c, const struct pool_key *k,
+		      via_fn *fn, void *arg);
+	void (*stop)(void *passing);
 };
 
 /* WHY_DONE: may be dialled. */

@@ -44,8 +44,10 @@ int signer_fd(const struct signer *s, unsigned worker);
 struct evp_pkey_st *signer_key(const struct signer *s, unsigned i);
 /* What clients need besides the leaf when the authority is no root; or NULL. */
 struct stack_st_X509 *signer_chain(const struct signer *s);
-/* Did the process end? (Then nothing is signed any more.) */
+/* Did the process end? (Then nothing is signed any more.) By one thread only. */
 bool signer_has_ended(struct signer *s);
+/* Counted, by any thread: each hold wants a stop, and the last one ends it. */
+struct signer *signer_hold(struct signer *s);
 void signer_stop(struct signer *s);		/* NULL is fine */
 
 /* What the new process is to do, when argv says "ca signer": its exit status. */

@@ -10,6 +10,8 @@
 #include "policy/access.h"
 #include "policy/rules.h"
 
+struct signer;
+
 struct config_list {
 	struct str *at;
 	unsigned n;
@@ -25,7 +27,7 @@ struct parent {				/* the parent proxy, taken apart */
 
 struct config {
 	_Atomic unsigned refs;
-	struct arena *arena;
+	struct arena *arena;		/* text is NUL-terminated in here */
 	struct str file;		/* path of the file read; empty: none */
 
 	struct config_list listen;	/* ADDR:PORT or unix:PATH */
@@ -36,6 +38,7 @@ struct config {
 	bool transparent;
 	unsigned workers;		/* 0: one per core */
 	struct str user;		/* to become, when started as root */
+	bool sandbox;
 
 	uint64_t body_memory, body_limit, spool_total;
 	struct str spool_dir;
@@ -53,12 +56,14 @@ struct config {
 	uint32_t breaker_pause;		/* ms */
 	uint64_t expect_threshold;
 	struct rules *rules;
+	struct signer *signer;		/* for intercept; made by whoever runs, or NULL */
 
 	struct access access;
 	struct parent parent;
 	struct config_list no_proxy;
 	struct config_list intercept;
 	struct str ca_cert, ca_key, ca_passphrase, upstream_ca, upstream_crl, htpasswd;
+	struct htpasswd *users;		/* of htpasswd, or NULL: anybody */
 	int tls_min, client_tls_min;	/* TLS1_2_VERSION ... */
 
 	struct str via;			/* pseudonym; default retrywith-<8 random hex digits> */

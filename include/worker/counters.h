@@ -19,6 +19,7 @@
 	row(REPLAYS_LOST,      "replays that got no answer") \
 	row(REPLAY_UPLOAD,     "octets of request bodies sent again") \
 	row(TUNNELS,           "tunnels opened") \
+	row(INTERCEPTED,       "tunnels whose TLS was opened") \
 	row(OCTETS_IN,         "octets of request bodies received from clients") \
 	row(OCTETS_OUT,        "octets sent to clients") \
 	row(BROKEN,            "responses broken off visibly") \

@@ -16,6 +16,11 @@ enum session_phase {
 	SESSION_GONE,
 };
 
+struct inner {				/* where requests inside TLS go: see intercept.h */
+	struct url url;
+	char authority[];
+};
+
 struct session {
 	struct worker *worker;
 	struct session *prev, *next;	/* of the worker; next also: spare */
@@ -23,12 +28,14 @@ struct session {
 	struct transaction *transaction;	/* NULL while idle */
 	struct buf in;			/* octets from the client, not yet used */
 	struct deadline deadline;	/* HEAD, BODY, IDLE, WRITE or LINGER */
+	struct inner *inner;		/* inside an intercepted CONNECT, else NULL */
 	struct bound *bound;		/* upstream connection that carries a login, or NULL */
 	uint64_t id;
 	uint64_t body_mark;		/* octets of the body at the last look */
 	uint32_t requests;
 	enum session_phase phase;
 	bool tls;
+	bool denied;			/* by its address: every request is refused */
 	union {
 		struct sockaddr sa;
 		struct sockaddr_in in4;
@@ -36,6 +43,7 @@ struct session {
 	} peer;
 };
 
+/* fd is taken. NULL: out of memory, or the limits are reached. */
 struct session *session_open(struct worker *w, int fd, const struct sockaddr *peer,
 			     socklen_t len, struct tls_ctx *tls);
 /* After this exchange the connection is closed; an idle one is closed now. */
@@ -44,6 +52,9 @@ void session_drain(struct session *s);
 void session_kill(struct session *s);
 /* To be called last in every callback that may have ended the exchange. */
 void session_settle(struct session *s);
+/* What comes after this exchange are requests to u, inside TLS that the caller
+ * puts on s->client. False: out of memory. */
+bool session_enclose(struct session *s, const struct url *u);
 /* The client's address as text in room. */
 struct str session_who(const struct session *s, char room[64]);
 const struct sockaddr *session_peer(const struct session *s);	/* NULL: a unix socket */

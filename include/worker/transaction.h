@@ -43,6 +43,7 @@ struct transaction {
 	bool client_waits;		/* the client is paused: the window is full */
 	bool piping;			/* the body goes past the recorder by splice */
 	bool refused_body;		/* its octets are no HTTP: read no more */
+	struct login_wait *login;	/* the client's password is being checked */
 	const struct rule *rule;
 
 	/* where to */
@@ -52,6 +53,12 @@ struct transaction {
 	bool https;
 	bool trusted;			/* the operator named it: not vetted */
 	bool by_parent;
+
+	/* CONNECT to a host of `intercept` */
+	bool intercept;			/* until it turns out not to be TLS */
+	struct minting *minting;
+	struct tls_identity *leaf;
+	struct str opening;		/* of a tunnel after all: what is left of our 200 */
 
 	/* the attempt */
 	struct conn *upstream;
@@ -132,6 +139,7 @@ bool intake_flush_pipe(struct transaction *t);	/* nothing waits in it any more? 
 
 /* route.c */
 enum why route(struct transaction *t);
+void route_to(struct transaction *t, const struct url *u);
 
 /* upstream.c */
 void upstream_open(struct transaction *t, bool fresh);
@@ -139,6 +147,7 @@ void upstream_send(struct transaction *t);
 void upstream_pump(struct transaction *t);
 void upstream_keep(struct transaction *t);
 void upstream_drop(struct transaction *t);
+void upstream_blind(struct transaction *t);	/* a plain connection for a tunnel */
 void upstream_go_on(struct transaction *t);	/* the client took all: read again */
 void upstream_release(struct transaction *t);	/* send the body that was held */
 struct attempt *attempt_now(struct transaction *t);

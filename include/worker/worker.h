@@ -14,16 +14,20 @@
 #include "worker/counters.h"
 
 struct access_log;
+struct login;
 struct recorder;
 struct session;
 struct transaction;
 struct listener;
 struct event;
+struct mint;
 
 /* One configuration as one worker uses it: freed when retired and unused. */
 struct snapshot {
 	struct config *config;
-	struct tls_ctx *upstream_tls;
+	struct tls_ctx *upstream_tls, **rule_tls, *listen_tls, *inside_tls;
+	struct pool_via parent, parent_tunnel;	/* for http:// requests; for all others */
+	struct mint *mint;			/* NULL: nothing is intercepted */
 	struct reader_limits limits;
 	struct str own_via;			/* to find ourselves in a Via */
 	struct str via_line;			/* "1.1 pseudonym" */
@@ -43,6 +47,7 @@ struct worker {
 	struct resolver *resolver;
 	struct pool *pool;
 	struct learn *learn;
+	struct login *login;
 	struct recorder *recorder;
 	struct access_log *log;
 	struct snapshot *now;
@@ -89,8 +94,17 @@ void worker_join(struct worker *w);
 
 struct snapshot *snapshot_hold(struct worker *w);
 void snapshot_release(struct snapshot *s);
-/* The context for https origins; NULL when it cannot be made (logged). */
-struct tls_ctx *snapshot_upstream_tls(struct snapshot *s);
+
+/* contexts.c. NULL when it cannot be made (logged). */
+/* For https origins: that of the rule (or NULL) when it has one, else that of all. */
+struct tls_ctx *snapshot_upstream_tls(struct snapshot *s, const struct rule *r);
+bool rule_has_tls(const struct rule *r);
+/* For listen-tls, and for clients inside an intercepted CONNECT. */
+struct tls_ctx *snapshot_listen_tls(struct snapshot *s);
+struct tls_ctx *snapshot_inside_tls(struct snapshot *s);
+void contexts_free(struct snapshot *s);
+/* Can all files that the configuration names be used? The reason, if not. */
+bool contexts_usable(const struct config *c, char *why, size_t size);
 
 static inline void count(struct worker *w, enum counter c)
 {

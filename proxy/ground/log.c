@@ -38,16 +38,14 @@ bool log_open(const char *p)
 {
 	int opened;
 
-	journal = !p && getenv("JOURNAL_STREAM");
-	if (!p) {
-		fd = STDERR_FILENO;
-		return true;
-	}
-	opened = open_path(p);
+	opened = p ? open_path(p) : STDERR_FILENO;
 	if (opened < 0)
 		return false;
+	if (path)
+		close(fd);
 	free(path);
-	path = strdup(p);
+	path = p ? strdup(p) : NULL;
+	journal = !p && getenv("JOURNAL_STREAM");
 	fd = opened;
 	return true;
 }
@@ -92,15 +90,32 @@ char *log_escape(char *room, size_t size, struct str s)
 	return room;
 }
 
-static size_t put_stamp(char *line, size_t size, enum log_level level)
+/* Never beyond the room: what does not fit is cut. */
+__attribute__((format(printf, 3, 4)))
+static size_t put(char *line, size_t at, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line + at, LINE_ROOM - at, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return at;
+	return at + (size_t)n < LINE_ROOM ? at + (size_t)n : LINE_ROOM - 1;
+}
+
+static size_t put_stamp(char *line, enum log_level level)
 {
 	time_t now = time(NULL);
 	struct tm tm;
+	size_t at;
 
 	if (journal)
-		return (size_t)snprintf(line, size, "<%c>", levels[level].priority);
+		return put(line, 0, "<%c>", levels[level].priority);
 	localtime_r(&now, &tm);
-	return strftime(line, size, "%Y-%m-%dT%H:%M:%S%z ", &tm);
+	at = strftime(line, LINE_ROOM, "%Y-%m-%dT%H:%M:%S%z ", &tm);
+	return put(line, at, "%s: ", levels[level].word);
 }
 
 void log_line(enum log_level level, const struct log_ctx *ctx, const char *fmt, ...)
@@ -118,19 +133,14 @@ void log_line(enum log_level level, const struct log_ctx *ctx, const char *fmt, 
 	if (n < 0)
 		return;
 	log_escape(safe, sizeof safe, str_of(text));
-	at = put_stamp(line, sizeof line, level);
-	if (!journal)
-		at += (size_t)snprintf(line + at, sizeof line - at, "%s: ", levels[level].word);
+	at = put_stamp(line, level);
 	if (ctx && ctx->id)
-		at += (size_t)snprintf(line + at, sizeof line - at, "#%llu %.*s: ",
-				       (unsigned long long)ctx->id, STR_FMT(ctx->who));
-	n = snprintf(line + at, sizeof line - at, "%s%s%s\n", safe,
-		     ctx && ctx->doing ? " while " : "", ctx && ctx->doing ? ctx->doing : "");
-	at += (size_t)n;
-	if (at >= sizeof line) {
-		at = sizeof line;
-		line[at - 1] = '\n';
-	}
+		at = put(line, at, "#%llu %.*s: ", (unsigned long long)ctx->id,
+			 STR_FMT(ctx->who));
+	at = put(line, at, "%s", safe);
+	if (ctx && ctx->doing)
+		at = put(line, at, " while %s", ctx->doing);
+	line[at++] = '\n';		/* in the place of the NUL */
 	if (write(fd, line, at) < 0)
 		return;			/* nowhere left to say it */
 }

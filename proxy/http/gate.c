@@ -454,8 +454,43 @@ static enum why frame_request(struct request *out)
 	return WHY_BAD_FRAMING;
 }
 
-/* Persistence is asked for anew by each message (RFC 9112 9.3); a client of
- * HTTP/1.0 has to ask in words, in either field. */
+/* Protocols that are HTTP again, or hide it: through them requests would pass
+ * that nobody here has vetted ("h2c smuggling"). */
+static bool is_http_again(struct str protocol)
+{
+	static const struct str names[] = {
+		{ "h2c", 3 }, { "h2", 2 }, { "HTTP", 4 }, { "TLS", 3 },
+	};
+	struct str name, version;
+
+	if (!str_cut(protocol, '/', &name, &version))
+		name = protocol;
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (str_eq_nocase(name, names[i]))
+			return true;
+	return false;
+}
+
+/* The protocols offered (RFC 9110 7.8) that may be passed on, as one list. */
+static struct str read_upgrade(const struct headers *h, struct arena *a)
+{
+	struct str all = headers_join(h, HEADER_UPGRADE, a), rest = all, protocol;
+	char *at = arena_get(a, all.len + 1), *end = at;
+
+	if (!at)
+		return STR_NONE;
+	while (str_list_next(&rest, &protocol)) {
+		if (is_http_again(protocol))
+			continue;
+		if (end != at)
+			*end++ = ',';
+		end = mempcpy(end, protocol.at, protocol.len);
+	}
+	return between(at, end);
+}
+
+/* Persistence is asked for anew by each message; a proxy keeps none with a
+ * client of HTTP/1.0, whatever it asks for (RFC 9112 9.3). */
 static enum why read_wishes(struct request *out, struct arena *a)
 {
 	const struct headers *h = &out->fields;
@@ -463,16 +498,13 @@ static enum why read_wishes(struct request *out, struct arena *a)
 
 	if (says & SAYS_TOO_MUCH)
 		return WHY_HEAD_TOO_BIG;
-	if (out->minor == 0 &&
-	    headers_list_has(h, HEADER_PROXY_CONNECTION, STR("keep-alive")))
-		says |= SAYS_KEEP;
-	out->keep = !(says & SAYS_CLOSE) && (out->minor || says & SAYS_KEEP);
+	out->keep = out->minor && !(says & SAYS_CLOSE);
 	if (out->minor == 0)
 		return WHY_DONE;
 	out->expects_continue = has(h, HEADER_EXPECT) &&
 				headers_list_has(h, HEADER_EXPECT, STR("100-continue"));
 	if (says & SAYS_UPGRADE && out->kind != METHOD_CONNECT)
-		out->upgrade = headers_join(h, HEADER_UPGRADE, a);
+		out->upgrade = read_upgrade(h, a);
 	return WHY_DONE;
 }
 

@@ -12,13 +12,15 @@ static const uint16_t default_port[] = {
 	[SCHEME_NONE] = 0, [SCHEME_HTTP] = 80, [SCHEME_HTTPS] = 443,
 };
 
-/* What may stand in a host name (unreserved and sub-delims of RFC 3986 2), and
- * in a path with its query: anything visible but "#". Browsers send more there
- * than RFC 3986 allows, and none of it can be mistaken for an end of anything. */
+/* What may stand in a host name: unreserved and sub-delims of RFC 3986 2, but no
+ * comma, which is how two Host lines look that somebody has joined. And in a path
+ * with its query: anything visible but "#". Browsers send more there than RFC 3986
+ * allows, and none of it can be mistaken for an end of anything. */
 enum { IN_NAME = 1, IN_PATH = 2, IN_BOTH = 3 };
 static const uint8_t class[256] = {
 	['!'] = IN_BOTH, ['"'] = IN_PATH, ['$'] = IN_BOTH, ['%'] = IN_PATH,
-	['&' ... '.'] = IN_BOTH, ['/'] = IN_PATH, ['0' ... '9'] = IN_BOTH,
+	['&' ... '+'] = IN_BOTH, [','] = IN_PATH, ['-' ... '.'] = IN_BOTH,
+	['/'] = IN_PATH, ['0' ... '9'] = IN_BOTH,
 	[':'] = IN_PATH, [';'] = IN_BOTH, ['<'] = IN_PATH, ['='] = IN_BOTH,
 	['>' ... '@'] = IN_PATH, ['A' ... 'Z'] = IN_BOTH, ['[' ... '^'] = IN_PATH,
 	['_'] = IN_BOTH, ['`'] = IN_PATH, ['a' ... 'z'] = IN_BOTH,

@@ -13,6 +13,7 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 enum { DAY_S = 86400, SERIAL_BITS = 128, CN_MOST = 64, HOST_MOST = 253, PERMIT_ROOM = 16384,
@@ -226,6 +227,7 @@ static bool fill_authority(X509 *cert, EVP_PKEY *key, const struct authority_opt
 			   size_t size)
 {
 	char constraints[PERMIT_ROOM], name[64];
+	unsigned char mark[4];
 	const char *bad = NULL;
 	const struct extension all[] = {
 		{ NID_basic_constraints, "critical,CA:TRUE,pathlen:0" },
@@ -237,9 +239,11 @@ static bool fill_authority(X509 *cert, EVP_PKEY *key, const struct authority_opt
 
 	if (o->permit_n && !spell_constraints(o, constraints, &bad))
 		return fault(why, size, bad, "this is no domain, address or network");
-	/* The serial makes the name unique: clients confuse authorities of one name. */
-	snprintf(name, sizeof(name), "retrywith local authority %08lx",
-		 (unsigned long)(ASN1_INTEGER_get(X509_get0_serialNumber(cert)) & 0xffffffff));
+	/* A name of its own: clients confuse authorities that are called the same. */
+	if (RAND_bytes(mark, sizeof(mark)) != 1)
+		return fault(why, size, "certificate", NULL);
+	snprintf(name, sizeof(name), "retrywith local authority %02x%02x%02x%02x", mark[0],
+		 mark[1], mark[2], mark[3]);
 	return set_name(cert, str_of(name)) &&
 	       X509_set_issuer_name(cert, X509_get_subject_name(cert)) == 1 &&
 	       extend(cert, cert, all, n) && X509_sign(cert, key, EVP_sha256()) > 0 ?

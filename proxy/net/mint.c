@@ -49,6 +49,7 @@ struct list {
 };
 
 struct mint {
+	unsigned refs;
 	struct signer *signer;
 	struct event *reading;
 	int fd;
@@ -354,6 +355,7 @@ struct mint *mint_new(struct event_base *base, struct signer *s, unsigned worker
 
 	if (!m)
 		return NULL;
+	m->refs = 1;
 	m->signer = s;
 	m->most = most;
 	m->fd = signer_fd(s, worker);
@@ -364,9 +366,15 @@ struct mint *mint_new(struct event_base *base, struct signer *s, unsigned worker
 	return NULL;
 }
 
+struct mint *mint_hold(struct mint *m)
+{
+	m->refs++;
+	return m;
+}
+
 void mint_free(struct mint *m)
 {
-	if (!m)
+	if (!m || --m->refs)
 		return;
 	for (unsigned i = 0; i < SLOTS; i++)
 		while (m->slots[i])

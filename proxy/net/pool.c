@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <event2/event.h>
@@ -29,6 +30,7 @@ struct entry {
 	struct tls_ctx *tls;
 	struct idle *newest, *oldest;
 	unsigned idle;
+	uint32_t via;			/* 0: directly */
 	uint16_t port;
 	uint16_t host_len, name_len;
 	char host[HOST_ROOM], name[HOST_ROOM];
@@ -53,6 +55,11 @@ static struct str name_of(const struct pool_key *k)
 	return k->tls_name.len ? k->tls_name : k->host;
 }
 
+static uint32_t via_of(const struct pool_key *k)
+{
+	return k->via ? k->via->id : 0;
+}
+
 static uint64_t hash_of(const struct pool_key *k)
 {
 	uint64_t h = str_hash_nocase(k->host, STR_HASH_SEED);
@@ -63,7 +70,7 @@ static uint64_t hash_of(const struct pool_key *k)
 
 static bool is_key(const struct entry *e, const struct pool_key *k, uint64_t hash)
 {
-	return e->hash == hash && e->port == k->port && e->tls == k->tls &&
+	return e->hash == hash && e->port == k->port && e->tls == k->tls && e->via == via_of(k) &&
 	       str_eq_nocase((struct str){ e->host, e->host_len }, k->host) &&
 	       (!k->tls || str_eq_nocase((struct str){ e->name, e->name_len }, name_of(k)));
 }
@@ -120,6 +127,7 @@ static struct entry *entry_make(struct pool *p, const struct pool_key *k, uint64
 	e->hash = hash;
 	e->port = k->port;
 	e->tls = k->tls;
+	e->via = via_of(k);
 	e->newest = e->oldest = NULL;
 	e->idle = 0;
 	e->host_len = (uint16_t)k->host.len;
@@ -212,7 +220,7 @@ struct conn *pool_take(struct pool *p, const struct pool_key *k, vet_fn *vet, vo
 	struct entry *e = entry_find(p, k, hash_of(k));
 	struct idle *i = e ? e->newest : NULL;
 
-	while (i && vet(owner, conn_peer(i->conn)) != WHY_DONE)
+	while (i && !k->via && vet(owner, conn_peer(i->conn)) != WHY_DONE)
 		i = i->older;
 	if (!i)
 		return NULL;
@@ -264,6 +272,10 @@ void pool_put(struct pool *p, const struct pool_key *k, struct conn *c)
 
 /* -- new connections --------------------------------------------------------------- */
 
+enum want_step {			/* what is under way, in this order */
+	WANT_DIAL, WANT_VIA_TLS, WANT_PASS, WANT_TLS,
+};
+
 struct want {
 	struct pool *pool;
 	struct pool_key key;
@@ -274,6 +286,8 @@ struct want {
 	struct addresses found;
 	unsigned next;			/* address to try */
 	struct conn *racers[RACERS];
+	enum want_step step;
+	void *passing;			/* what via->pass() gave */
 	struct event *timer;		/* the next attempt, or a verdict from the loop */
 	struct deadline deadline;
 	enum why why;			/* of the last failure */
@@ -284,6 +298,8 @@ static void want_free(struct want *w)
 {
 	if (w->lookup)
 		lookup_cancel(w->lookup);
+	if (w->passing)
+		w->key.via->stop(w->passing);
 	for (unsigned i = 0; i < RACERS; i++)
 		conn_close(w->racers[i]);
 	deadline_clear(&w->pool->net->deadlines, &w->deadline);
@@ -324,7 +340,7 @@ static void racer_spoke(void *owner, struct conn *c, enum conn_event ev);
 static bool dial_next(struct want *w)
 {
 	struct address *a = &w->found.at[w->next++];
-	enum why why = w->vet(w->owner, &a->sa);
+	enum why why = w->key.via ? WHY_DONE : w->vet(w->owner, &a->sa);
 	socklen_t len = a->sa.sa_family == AF_INET6 ? sizeof a->in6 : sizeof a->in4;
 
 	if (why != WHY_DONE) {
@@ -392,30 +408,85 @@ static void remember(struct want *w, struct conn *c)
 
 	w->why = conn_why(c);
 	if (*detail)
-		strncpy(w->detail, detail, sizeof w->detail - 1);
+		snprintf(w->detail, sizeof w->detail, "%s%s",
+			 w->step == WANT_VIA_TLS ? "the parent proxy: " : "", detail);
 }
 
-/* One lane has a connection: the others are let go, then it is secured. */
-static void racer_up(struct want *w, struct conn *c)
+/* One lane has a connection: the others are let go. */
+static void keep_only(struct want *w, struct conn *c)
 {
-	struct tls_ctx *tls = w->key.tls;
-
 	for (unsigned i = 0; i < RACERS; i++) {
 		if (w->racers[i] != c)
 			conn_close(w->racers[i]);
 		w->racers[i] = NULL;
 	}
 	event_del(w->timer);
-	if (!tls || conn_tls(c)) {
+	w->racers[0] = c;
+	w->next = w->found.n;		/* what fails from here on is final */
+}
+
+static void secure(struct want *w, struct tls_ctx *tls, struct str name)
+{
+	if (conn_secure(w->racers[0], tls, name))
+		return;
+	w->why = WHY_OUT_OF_MEMORY;
+	want_end(w, NULL);
+}
+
+static void passed(void *arg, enum why why, const char *detail);
+
+static void pass(struct want *w)
+{
+	const struct pool_via *via = w->key.via;
+
+	w->passing = via->pass(via, w->racers[0], &w->key, passed, w);
+	if (w->passing)
+		return;
+	w->why = WHY_OUT_OF_MEMORY;
+	want_end(w, NULL);
+}
+
+/* The next thing that this connection needs; ends the want when it is ready. */
+static void go_on(struct want *w)
+{
+	const struct pool_key *k = &w->key;
+	struct conn *c = w->racers[0];
+
+	if (w->step < WANT_VIA_TLS && k->via && k->via->tls) {
+		w->step = WANT_VIA_TLS;
+		secure(w, k->via->tls, k->via->host);
+	} else if (w->step < WANT_PASS && k->via) {
+		w->step = WANT_PASS;
+		pass(w);
+	} else if (w->step < WANT_TLS && k->tls) {
+		w->step = WANT_TLS;
+		secure(w, k->tls, name_of(k));
+	} else {
+		w->racers[0] = NULL;
 		want_end(w, c);
+	}
+}
+
+static void passed(void *arg, enum why why, const char *detail)
+{
+	struct want *w = arg;
+
+	w->passing = NULL;
+	if (why == WHY_DONE) {
+		conn_adopt(w->racers[0], racer_spoke, w);
+		go_on(w);
 		return;
 	}
-	w->racers[0] = c;
-	w->next = w->found.n;		/* a failed handshake is final */
-	if (!conn_secure(c, tls, name_of(&w->key))) {
-		w->why = WHY_OUT_OF_MEMORY;
-		want_end(w, NULL);
-	}
+	w->why = why;
+	strncpy(w->detail, detail, sizeof w->detail - 1);
+	want_end(w, NULL);
+}
+
+static void racer_up(struct want *w, struct conn *c)
+{
+	if (w->step == WANT_DIAL)
+		keep_only(w, c);
+	go_on(w);
 }
 
 static void racer_down(struct want *w, struct conn *c)
@@ -462,6 +533,8 @@ struct want *pool_get(struct pool *p, const struct pool_key *k, vet_fn *vet,
 		      pool_fn *fn, void *owner)
 {
 	struct want *w = calloc(1, sizeof *w);
+	struct str host = k->via ? k->via->host : k->host;
+	uint16_t port = k->via ? k->via->port : k->port;
 
 	if (!w)
 		return NULL;
@@ -477,11 +550,11 @@ struct want *pool_get(struct pool *p, const struct pool_key *k, vet_fn *vet,
 	}
 	w->deadline.fn = want_late;
 	deadline_set(&p->net->deadlines, &w->deadline, DEADLINE_CONNECT);
-	if (resolver_know(p->resolver, k->host, k->port, &w->found)) {
+	if (resolver_know(p->resolver, host, port, &w->found)) {
 		if (!w->found.n)
 			w->why = WHY_NAME_NOT_FOUND;
 	} else {
-		w->lookup = resolver_ask(p->resolver, k->host, k->port, looked_up, w, &w->why);
+		w->lookup = resolver_ask(p->resolver, host, port, looked_up, w, &w->why);
 		if (w->lookup)
 			return w;
 	}

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <assert.h>
 #include <errno.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -31,6 +32,7 @@ struct setup {
 };
 
 struct signer {
+	_Atomic unsigned refs;
 	pid_t pid;
 	int control;
 	unsigned workers;
@@ -47,6 +49,19 @@ struct desk {
 	struct pollfd at[1 + SIGNER_WORKERS_MOST];
 	unsigned n;
 };
+
+/* Once the key is read nothing else is: as root we would only be a danger. With
+ * a user id of its own not even the workers' can look into this process. */
+static void become_nobody(void)
+{
+	enum { NOBODY = 65534 };
+
+	if (geteuid() != 0)
+		return;
+	if (setgroups(0, NULL) != 0 || setresgid(NOBODY, NOBODY, NOBODY) != 0 ||
+	    setresuid(NOBODY, NOBODY, NOBODY) != 0)
+		errno = 0;		/* no such user in this namespace: as we are */
+}
 
 static void harden(void)
 {
@@ -181,6 +196,8 @@ int signer_main(void)
 	harden();
 	if (!take_setup(&d))
 		return EXIT_FAILURE;
+	become_nobody();
+	prctl(PR_SET_DUMPABLE, 0);	/* a new user id may have set it again */
 	while (poll(d.at, d.n, -1) >= 0 || errno == EINTR) {
 		if (d.at[0].revents)	/* nothing more is said there: the end */
 			break;
@@ -350,6 +367,7 @@ struct signer *signer_start(const struct signer_options *o, char *why, size_t wh
 		free(s);
 		return NULL;
 	}
+	s->refs = 1;
 	s->control = control[0];
 	s->workers = o->workers;
 	memset(s->fd, -1, sizeof(s->fd));
@@ -386,9 +404,15 @@ bool signer_has_ended(struct signer *s)
 	return !s->pid;
 }
 
+struct signer *signer_hold(struct signer *s)
+{
+	s->refs++;
+	return s;
+}
+
 void signer_stop(struct signer *s)
 {
-	if (!s)
+	if (!s || --s->refs)
 		return;
 	close(s->control);
 	close_all(s->fd, s->workers);

@@ -10,6 +10,7 @@ struct bound {
 	struct session *session;
 	struct conn *conn;		/* NULL while a transaction uses it */
 	struct tls_ctx *tls;
+	uint32_t via;
 	uint16_t port, host_len;
 	char host[];
 };
@@ -77,9 +78,14 @@ static void bound_spoke(void *owner, struct conn *c, enum conn_event ev)
 		session_drain(s);
 }
 
+static uint32_t via_of(const struct pool_key *k)
+{
+	return k->via ? k->via->id : 0;
+}
+
 static bool is_for(const struct bound *b, const struct pool_key *k)
 {
-	return b->port == k->port && b->tls == k->tls &&
+	return b->port == k->port && b->tls == k->tls && b->via == via_of(k) &&
 	       str_eq_nocase((struct str){ b->host, b->host_len }, k->host);
 }
 
@@ -114,6 +120,7 @@ bool bound_keep(struct transaction *t, struct conn *c)
 		return true;
 	}
 	*b = (struct bound){ .session = s, .conn = c, .tls = t->key.tls, .port = t->key.port,
+			     .via = via_of(&t->key),
 			     .host_len = (uint16_t)t->key.host.len };
 	memcpy(b->host, t->key.host.at, t->key.host.len);
 	s->bound = b;

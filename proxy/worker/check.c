@@ -273,7 +273,7 @@ static bool parse(struct check *k, int argc, char **argv)
 int check_main(struct config *c, int argc, char **argv)
 {
 	static struct check k;
-	struct spool spool = { .dir = arena_keepz(c->arena, c->spool_dir),
+	struct spool spool = { .dir = c->spool_dir.at,
 			       .total = c->spool_total };
 	struct worker *w;
 	const char *why;

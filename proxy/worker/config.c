@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "worker/loaded.h"
+#include "worker/login.h"
 
 enum { ARENA_FIRST = 16384, ARENA_MOST = 256 << 20 };
 
@@ -252,9 +253,27 @@ static bool own_addresses(struct loading *l)
 	return own.at || form_complain(l->form, NULL, NULL, "out of memory");
 }
 
+static void free_users(void *users)
+{
+	htpasswd_free(users);
+}
+
+static bool read_users(struct loading *l)
+{
+	struct config *c = l->config;
+	char why[320];
+
+	if (!c->htpasswd.len)
+		return true;
+	c->users = htpasswd_load(c->htpasswd.at, why, sizeof(why));
+	if (!c->users)
+		return form_complain(l->form, given(l, "htpasswd"), "htpasswd", "%s", why);
+	return arena_at_end(l->arena, free_users, c->users);
+}
+
 static bool derive(struct loading *l)
 {
-	return random_via(l) && default_spool_dir(l) && parent_password(l) && own_addresses(l);
+	return random_via(l) && read_users(l) && default_spool_dir(l) && parent_password(l) && own_addresses(l);
 }
 
 /* --- the snapshot --- */

@@ -91,7 +91,13 @@ static void welcome(struct listener *l, int fd, const struct sockaddr *sa, sockl
 	struct worker *w = l->worker;
 	const struct config *c = w->now->config;
 	unsigned slot = slot_of(sa);
+	struct session *s;
+	struct tls_ctx *tls = l->tls ? snapshot_listen_tls(w->now) : NULL;
 
+	if (l->tls && !tls) {
+		close(fd);
+		return;
+	}
 	if (is_over(w->counters.clients, w->max_clients) ||
 	    (sa->sa_family != AF_UNIX && is_over(per_address[slot], c->max_clients_per_address))) {
 		turn_away(w, fd, WHY_TOO_MANY_CLIENTS);
@@ -99,7 +105,10 @@ static void welcome(struct listener *l, int fd, const struct sockaddr *sa, sockl
 	}
 	count(w, COUNT_ACCEPTED);
 	per_address[slot]++;
-	if (!session_open(w, fd, sa, len, NULL))
+	s = session_open(w, fd, sa, len, tls);
+	if (s)
+		s->denied = access_client(&c->access, sa) != WHY_DONE;
+	else
 		per_address[slot]--;
 }
 

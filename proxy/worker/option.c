@@ -72,6 +72,11 @@ static const struct option of_file[] = {
 	  IN(config, workers), .help = "threads; 0: one per core" },
 	{ .name = "user", .kind = &kind_text, .fallback = "", IN(config, user),
 	  .help = "become this user, when started as root" },
+	{ .name = "sandbox", .kind = &kind_switch, .fallback = "yes", IN(config, sandbox),
+	  .help = "give up what a proxy does not need (Landlock, seccomp)",
+	  .text = "After the start, files can be written in `spool-dir` and beside the logs only, "
+		  "no program can be started, and unusual system calls fail. So a reload cannot "
+		  "move `spool-dir` or a log to another directory: restart for that." },
 
 	{ .group = "Answering 449", .name = "mode", .kind = &kind_word, .fallback = "answer",
 	  .words = word_mode, IN(config, mode),

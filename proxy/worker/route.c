@@ -4,6 +4,9 @@
 
 #include <stdio.h>
 
+#include "worker/intercept.h"
+#include "worker/parent.h"
+
 /* A member of Via is "1.1 pseudonym (comment)". */
 static bool via_names(struct str member, struct str pseudonym)
 {
@@ -31,15 +34,11 @@ static bool came_back(const struct transaction *t)
 	return false;
 }
 
-static enum why to_origin(struct transaction *t, const struct url *u)
+void route_to(struct transaction *t, const struct url *u)
 {
 	t->https = u->scheme == SCHEME_HTTPS;
 	t->key = (struct pool_key){ .host = u->host, .port = u->port };
 	t->host = u->authority;
-	if (!t->https)
-		return WHY_DONE;
-	t->key.tls = snapshot_upstream_tls(t->snapshot);
-	return t->key.tls ? WHY_DONE : WHY_TLS_FAILED;
 }
 
 static enum why route_connect(struct transaction *t)
@@ -57,6 +56,7 @@ static enum why route_connect(struct transaction *t)
 	if (why != WHY_DONE)
 		return why;
 	t->key = (struct pool_key){ .host = u->host, .port = u->port };
+	t->intercept = intercept_wants(t->snapshot, u->host);
 	return WHY_DONE;
 }
 
@@ -81,7 +81,8 @@ static enum why route_absolute(struct transaction *t)
 	if (why != WHY_DONE)
 		return why;
 	t->target = origin_form(t, u->path);
-	return to_origin(t, u);
+	route_to(t, u);
+	return WHY_DONE;
 }
 
 /* Origin-form: for the configured origin, or for nobody. */
@@ -96,7 +97,8 @@ static enum why route_sidecar(struct transaction *t)
 	}
 	t->trusted = true;
 	t->target = t->request.target;
-	return to_origin(t, origin);
+	route_to(t, origin);
+	return WHY_DONE;
 }
 
 /* RFC 9110 7.6.2: TRACE and OPTIONS count down, and end here at 0. */
@@ -126,27 +128,63 @@ static void find_rule(struct transaction *t)
 			     agent ? agent->value : STR_NONE);
 }
 
+/* Nobody vets the addresses that a parent dials, but literal ones are known here. */
+static enum why vet_literal(const struct transaction *t)
+{
+	struct address a;
+
+	if (t->trusted || !address_parse(t->key.host, t->key.port, &a))
+		return WHY_DONE;
+	return access_target(&t->snapshot->config->access, session_peer(t->session), &a.sa);
+}
+
+static enum why choose_parent(struct transaction *t)
+{
+	t->by_parent = true;
+	t->key.via = parent_way(t->snapshot, t->https || t->request.kind == METHOD_CONNECT);
+	return t->key.via ? vet_literal(t) : WHY_TLS_FAILED;
+}
+
+/* Through a parent or not, with which TLS. */
+static enum why choose_way(struct transaction *t)
+{
+	struct snapshot *s = t->snapshot;
+	enum why why = parent_serves(s->config, t->key.host) ? choose_parent(t) : WHY_DONE;
+
+	if (why != WHY_DONE || !(t->https || t->intercept))
+		return why;
+	t->key.tls = snapshot_upstream_tls(s, t->https ? t->rule :
+					      intercept_rule(s, t->key.host));
+	return t->key.tls ? WHY_DONE : WHY_TLS_FAILED;
+}
+
+static enum why choose_server(struct transaction *t)
+{
+	if (t->session->inner)
+		return intercept_route(t);
+	switch (t->request.url.form) {
+	case URL_AUTHORITY:
+		return route_connect(t);
+	case URL_ABSOLUTE:
+		return route_absolute(t);
+	case URL_ORIGIN:
+	case URL_ASTERISK:
+		break;
+	}
+	return route_sidecar(t);
+}
+
 enum why route(struct transaction *t)
 {
-	enum why why = WHY_DONE;
+	enum why why;
 
 	if (headers_find(&t->request.fields, HEADER_VIA) && came_back(t))
 		return WHY_LOOP;
-	switch (t->request.url.form) {
-	case URL_AUTHORITY:
-		why = route_connect(t);
-		break;
-	case URL_ABSOLUTE:
-		why = route_absolute(t);
-		break;
-	case URL_ORIGIN:
-	case URL_ASTERISK:
-		why = route_sidecar(t);
-		break;
-	}
+	why = choose_server(t);
 	if (why == WHY_DONE)
 		why = count_down(t);
-	if (why == WHY_DONE)
-		find_rule(t);
-	return why;
+	if (why != WHY_DONE)
+		return why;
+	find_rule(t);
+	return choose_way(t);
 }

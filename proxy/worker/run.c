@@ -16,6 +16,9 @@
 #endif
 
 #include "ground/log.h"
+#include "net/signer.h"
+#include "worker/ca.h"
+#include "worker/sandbox.h"
 #include "worker/sockets.h"
 #include "worker/worker.h"
 
@@ -60,23 +63,49 @@ static void tell_all(struct process *p, unsigned words)
 		worker_tell(p->workers[i], words);
 }
 
+/* What the configuration cannot know: the port that 0 became, systemd's sockets. */
 static void fill_own(struct process *p, struct config *c)
 {
-	struct sockaddr_storage *own =
-		arena_get(c->arena, (p->sockets.n + 1) * sizeof *own);
+	unsigned known = c->access.own_n, n = p->sockets.n;
+	struct sockaddr_storage *own = arena_get(c->arena, (known + n) * sizeof *own);
 
 	if (!own)
 		return;
-	for (unsigned i = 0; i < p->sockets.n; i++)
-		own[i] = p->sockets.at[i * p->sockets.workers].addr;
+	if (known)
+		memcpy(own, c->access.own, known * sizeof *own);
+	for (unsigned i = 0; i < n; i++)
+		own[known + i] = p->sockets.at[i * p->sockets.workers].addr;
 	c->access.own = own;
-	c->access.own_n = p->sockets.n;
+	c->access.own_n = known + n;
+}
+
+/* What TLS needs of a configuration: its files, and the signing process. */
+static bool prepare_tls(struct config *c, const struct config *old, char *why, size_t size)
+{
+	return contexts_usable(c, why, size) && ca_sign_for(c, old, why, size);
+}
+
+/* The file again, ready for use; NULL, and the reason as malloc'ed text. */
+static struct config *read_again(struct process *p, char **err)
+{
+	struct config *c = config_again(p->config, err);
+	char why[512] = "out of memory";
+
+	if (!c)
+		return NULL;
+	c->workers = p->sockets.workers;
+	fill_own(p, c);
+	if (prepare_tls(c, p->config, why, sizeof why))
+		return c;
+	*err = strdup(why);
+	config_release(c);
+	return NULL;
 }
 
 static void reload(struct process *p)
 {
 	char *err = NULL;
-	struct config *c = config_again(p->config, &err);
+	struct config *c = read_again(p, &err);
 
 	if (!c) {
 		log_error(NULL, "the configuration stays as it was: %s", err ? err : "");
@@ -84,7 +113,6 @@ static void reload(struct process *p)
 		free(err);
 		return;
 	}
-	fill_own(p, c);
 	for (unsigned i = 0; i < p->workers_n; i++)
 		worker_reconfigure(p->workers[i], c);
 	config_release(p->config);
@@ -110,9 +138,23 @@ static void stop(struct process *p)
 	tell_all(p, WORD_STOP);
 }
 
+/* A new one is had by reading the configuration again, where starting programs is
+ * still allowed; what was signed so far stays in use in any case. */
+static void child_ended(struct process *p)
+{
+	if (p->stage != STAGE_RUN || !p->config->signer || !signer_has_ended(p->config->signer))
+		return;
+	log_error(NULL, "the process that signs for intercept has ended: hosts that were not "
+		  "intercepted yet are answered 502 until it is started anew");
+	reload(p);
+}
+
 static void on_signal(struct process *p, int sig)
 {
 	switch (sig) {
+	case SIGCHLD:
+		child_ended(p);
+		return;
 	case SIGTERM:
 		if (p->stage == STAGE_RUN)
 			drain(p);
@@ -166,7 +208,7 @@ static void wait_for_end(struct process *p)
 
 static void block_signals(struct process *p)
 {
-	static const int ours[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
+	static const int ours[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);	/* a spool file at its limit is an errno */
@@ -226,7 +268,7 @@ static int start(struct process *p)
 
 static int open_logs(const struct config *c)
 {
-	const char *path = arena_keepz(c->arena, c->error_log);
+	const char *path = c->error_log.at;
 
 	log_threshold = (enum log_level)c->log_level;
 	if (log_open(strcmp(path, "-") && *path ? path : NULL))
@@ -239,19 +281,28 @@ static int prepare(struct process *p)
 {
 	struct config *c = p->config;
 	int status = open_logs(c);
+	char why[512] = "";
 
 	if (status)
 		return status;
 	block_signals(p);
 	raise_descriptors();
 	forbid_cores();
-	p->spool.dir = arena_keepz(c->arena, c->spool_dir);
+	p->spool.dir = c->spool_dir.at;
 	p->spool.total = c->spool_total;
 	status = sockets_open(&p->sockets, c, workers_wanted(c));
 	if (status)
 		return status;
 	c->workers = p->sockets.workers;
 	fill_own(p, c);
+	if (!prepare_tls(c, NULL, why, sizeof why)) {
+		log_error(NULL, "%s", why);
+		return EX_CONFIG;
+	}
+	status = sandbox_drop_root(c);
+	if (status)
+		return status;
+	sandbox_enter(c);
 	return start(p);
 }
 

@@ -66,6 +66,8 @@ static void close_now(struct session *s)
 		transaction_give(s->transaction);
 	s->transaction = NULL;
 	session_unbind(s);
+	free(s->inner);
+	s->inner = NULL;
 	deadline_clear(deadlines_of(s), &s->deadline);
 	conn_close(s->client);
 	buf_give(&s->in);
@@ -236,7 +238,8 @@ static void next_exchange(struct session *s)
 	}
 	enter(s, SESSION_IDLE);
 	conn_resume(s->client);
-	deadline_set(deadlines_of(s), &s->deadline, DEADLINE_IDLE);
+	deadline_set(deadlines_of(s), &s->deadline,
+		     conn_is_open(s->client) ? DEADLINE_IDLE : DEADLINE_HEAD);
 	if (buf_unread(&s->in).len)
 		parse(s);
 	else
@@ -284,8 +287,8 @@ static void busy_readable(struct session *s)
 
 	if (t->request_whole)
 		watch(s);
-	else if (t->refused_body)
-		conn_pause(s->client);	/* our answer is on its way; end() reads on */
+	else if (t->refused_body || !t->body)
+		conn_pause(s->client);	/* an answer or a login is on its way */
 	else
 		intake_readable(t);
 }
@@ -315,6 +318,15 @@ static void writable(struct session *s)
 		upstream_go_on(s->transaction);
 }
 
+static void say_insecure(const struct session *s)
+{
+	char room[64];
+	struct log_ctx ctx = { s->id, session_who(s, room), "in the TLS handshake" };
+
+	log_info(&ctx, "with the client it failed: %s%s", conn_detail(s->client),
+		 s->inner ? " (does the client trust ca-cert?)" : "");
+}
+
 static void on_client(void *owner, struct conn *c, enum conn_event ev)
 {
 	struct session *s = owner;
@@ -330,6 +342,7 @@ static void on_client(void *owner, struct conn *c, enum conn_event ev)
 		deadline_set(deadlines_of(s), &s->deadline, DEADLINE_HEAD);
 		break;
 	case CONN_DOWN:
+		say_insecure(s);
 		close_now(s);
 		break;
 	}
@@ -382,6 +395,30 @@ static void late(struct deadline *d)
 		return;
 	}
 	session_settle(s);
+}
+
+/* -- inside ---------------------------------------------------------------------------------- */
+
+/* A Host value has no port when it is the scheme's own. */
+bool session_enclose(struct session *s, const struct url *u)
+{
+	struct str authority = u->authority;
+	struct inner *in;
+
+	if (u->port == 443)
+		authority.len = u->host.len + (u->literal6 ? 2 : 0);
+	in = malloc(sizeof *in + authority.len);
+	if (!in)
+		return false;
+	memcpy(in->authority, authority.at, authority.len);
+	authority.at = in->authority;
+	in->url = (struct url){ .form = URL_ABSOLUTE, .scheme = SCHEME_HTTPS, .port = u->port,
+				.authority = authority, .literal6 = u->literal6 };
+	in->url.host = (struct str){ in->authority + u->literal6, u->host.len };
+	free(s->inner);
+	s->inner = in;
+	conn_adopt(s->client, on_client, s);
+	return true;
 }
 
 /* -- birth ----------------------------------------------------------------------------------- */

@@ -8,7 +8,7 @@
 #include <event2/event.h>
 
 #include "ground/log.h"
-#include "worker/access_log.h"
+#include "worker/login.h"
 
 enum {
 	ARENA_FIRST = 6144,
@@ -66,6 +66,8 @@ void transaction_give(struct transaction *t)
 	struct worker *w = t->worker;
 
 	upstream_drop(t);
+	if (t->login)
+		login_cancel(t->login);
 	deadline_clear(&w->net.deadlines, &t->deadline);
 	if (t->delay)
 		event_free(t->delay);
@@ -218,18 +220,9 @@ static unsigned replays_of(const struct rule *r)
 	return r->max_replays > r->backoff.most ? r->max_replays : r->backoff.most;
 }
 
-void transaction_begin(struct transaction *t, enum why why)
+/* It may pass, or is refused: the score begins. */
+static void admit(struct transaction *t, enum why why)
 {
-	const struct request *q = &t->request;
-
-	t->session->requests++;
-	count(t->worker, COUNT_REQUESTS);
-	t->started_ms = clock_ms();
-	if (t->worker->log)
-		t->started_us = clock_us();
-	t->request_whole = why != WHY_DONE || !has_body(q);
-	if (why == WHY_DONE)
-		why = route(t);
 	if (why == WHY_DONE && !t->request_whole)
 		why = open_body(t);
 	if (why == WHY_DONE) {
@@ -240,7 +233,55 @@ void transaction_begin(struct transaction *t, enum why why)
 	exchange_begin(&t->exchange, t->rule ? replays_of(t->rule) : 0);
 	t->why = why;
 	POST(t, .event = GOT_REQUEST, .refused = why != WHY_DONE,
-	     .keep = q->keep && !t->session->worker->draining);
+	     .keep = t->request.keep && !t->worker->draining);
+}
+
+static void login_told(void *owner, bool ok)
+{
+	struct transaction *t = owner;
+	struct session *s = t->session;
+
+	t->login = NULL;
+	admit(t, ok ? WHY_DONE : WHY_WANTS_AUTH);
+	conn_resume(s->client);
+	session_settle(s);
+}
+
+static enum login_verdict ask_login(struct transaction *t)
+{
+	const struct htpasswd *users = t->snapshot->config->users;
+	const struct header *h = headers_find(&t->request.fields, HEADER_PROXY_AUTHORIZATION);
+
+	if (!users)
+		return LOGIN_YES;
+	return login_check(t->worker->login, users, h ? h->value : STR_NONE, login_told, t,
+			   &t->login);
+}
+
+void transaction_begin(struct transaction *t, enum why why)
+{
+	const struct request *q = &t->request;
+
+	t->session->requests++;
+	count(t->worker, COUNT_REQUESTS);
+	t->started_ms = clock_ms();
+	if (t->worker->log)
+		t->started_us = clock_us();
+	t->request_whole = why != WHY_DONE || !has_body(q);
+	if (why == WHY_DONE && t->session->denied)
+		why = WHY_DENIED_CLIENT;
+	if (why == WHY_DONE)
+		why = route(t);
+	switch (why == WHY_DONE ? ask_login(t) : LOGIN_YES) {
+	case LOGIN_YES:
+		admit(t, why);
+		return;
+	case LOGIN_NO:
+		admit(t, WHY_WANTS_AUTH);
+		return;
+	case LOGIN_WAIT:
+		return;
+	}
 }
 
 /* -- the body comes in ------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include "worker/transaction.h"
 
 #include "worker/access_log.h"
+#include "worker/intercept.h"
 
 enum { ROUNDS = 4 };			/* of one direction in one turn: fairness */
 
@@ -180,6 +181,8 @@ static struct str opening(struct transaction *t)
 {
 	struct head_extra x = { .upgrade = t->response.upgrade, .via = t->snapshot->via_line };
 
+	if (t->opening.at)		/* said already, or nearly so */
+		return t->opening;
 	if (t->request.kind == METHOD_CONNECT)
 		return STR("HTTP/1.1 200 Connection established\r\n\r\n");
 	return response_head(&t->response, &x, t->arena);
@@ -218,8 +221,13 @@ static struct tunnel *tunnel_new(struct transaction *t)
 void tunnel_begin(struct transaction *t)
 {
 	struct session *s = t->session;
-	struct tunnel *n = tunnel_new(t);
+	struct tunnel *n;
 
+	if (t->intercept) {
+		intercept_begin(t);
+		return;
+	}
+	n = tunnel_new(t);
 	if (!n) {
 		transaction_fail(t, WHY_OUT_OF_MEMORY);
 		return;

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "worker/intercept.h"
+
 static void on_upstream(void *owner, struct conn *c, enum conn_event ev);
 
 /* -- a connection ---------------------------------------------------------------- */
@@ -29,6 +31,10 @@ static void got_upstream(struct transaction *t, struct conn *c, bool reused)
 	t->reused = reused;
 	t->sends_on_conn = 0;
 	conn_adopt(c, on_upstream, t);
+	if (t->intercept) {
+		intercept_verified(t);
+		return;
+	}
 	POST(t, .event = GOT_UPSTREAM, .tunnel = is_connect(t));
 }
 
@@ -54,7 +60,7 @@ void upstream_open(struct transaction *t, bool fresh)
 
 	if (!is_connect(t))
 		c = bound_take(t);
-	if (!c && !fresh && !t->bound && !is_connect(t))
+	if (!c && !fresh && !t->bound && (!is_connect(t) || t->intercept))
 		c = pool_take(t->worker->pool, &t->key, vet, t);
 	if (c) {
 		got_upstream(t, c, true);
@@ -70,8 +76,33 @@ void upstream_drop(struct transaction *t)
 	if (t->want)
 		pool_cancel(t->want);
 	t->want = NULL;
+	intercept_drop(t);
 	conn_close(t->upstream);
 	t->upstream = NULL;
+}
+
+static void opened_blind(void *owner, struct conn *c, enum why why, const char *detail)
+{
+	struct transaction *t = owner;
+	struct session *s = t->session;
+
+	t->want = NULL;
+	t->upstream = c;
+	if (c) {
+		tunnel_begin(t);
+	} else {
+		snprintf(t->detail, sizeof t->detail, "%s", detail);
+		transaction_lose_upstream(t, why);
+	}
+	session_settle(s);
+}
+
+void upstream_blind(struct transaction *t)
+{
+	t->key.tls = NULL;
+	t->want = pool_get(t->worker->pool, &t->key, vet, opened_blind, t);
+	if (!t->want)
+		transaction_fail(t, WHY_OUT_OF_MEMORY);
 }
 
 void upstream_keep(struct transaction *t)
@@ -123,6 +154,32 @@ static struct str via(struct transaction *t, uint8_t minor, struct str ours)
 	return arena_print(t->arena, "1.0 %.*s", STR_FMT(v));
 }
 
+static bool in_absolute_form(const struct transaction *t)
+{
+	return t->by_parent && !t->https;
+}
+
+static struct str absolute(struct transaction *t)
+{
+	struct str path = str_eq(t->target, STR("*")) ? STR("") : t->target;
+
+	return arena_print(t->arena, "http://%.*s%.*s", STR_FMT(t->host), STR_FMT(path));
+}
+
+/* The parent's login goes with each attempt and is kept nowhere. */
+static void add_login(struct transaction *t, struct head_extra *x)
+{
+	struct str login = t->snapshot->config->parent.authorization;
+	struct header *add = login.len ? arena_get(t->arena, (x->n + 1) * sizeof *add) : NULL;
+
+	if (!add)
+		return;
+	if (x->n)
+		memcpy(add, x->add, x->n * sizeof *add);
+	add[x->n++] = (struct header){ .name = STR("Proxy-Authorization"), .value = login };
+	x->add = add;
+}
+
 /* The client's Expect is forwarded; an added one of ours is in t->add. */
 static struct str head_of(struct transaction *t)
 {
@@ -132,6 +189,10 @@ static struct str head_of(struct transaction *t)
 		.host = t->host, .target = t->target, .upgrade = t->request.upgrade,
 	};
 
+	if (in_absolute_form(t)) {
+		x.target = absolute(t);
+		add_login(t, &x);
+	}
 	return request_head(&t->request, &x, t->arena);
 }
 
@@ -278,6 +339,10 @@ static void took_head(struct transaction *t)
 	headers_drop_hop_by_hop(&t->response.fields);
 	attempt_now(t)->status = status;
 	attempt_now(t)->head_ms = clock_ms() - attempt_now(t)->started_ms;
+	if (status == 407 && in_absolute_form(t)) {
+		transaction_lose_upstream(t, WHY_PARENT_AUTH);
+		return;
+	}
 	if (status == 101) {
 		if (!t->request.upgrade.len) {
 			transaction_lose_upstream(t, WHY_BAD_UPGRADE);

@@ -235,7 +235,7 @@ static bool take_pin(struct taker *t, const struct option *o, const struct value
 			return false;
 		pin[n++] = c;
 	}
-	*(struct str *)to = arena_keep(t->arena, (struct str){ pin, n });
+	*(struct str *)to = (struct str){ arena_keepz(t->arena, (struct str){ pin, n }), n };
 	return n == sizeof(pin);
 }
 

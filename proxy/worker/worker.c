@@ -14,8 +14,11 @@
 #include <openssl/ssl.h>
 
 #include "ground/log.h"
+#include "net/mint.h"
 #include "worker/access_log.h"
 #include "worker/listener.h"
+#include "worker/login.h"
+#include "worker/parent.h"
 #include "worker/recorder.h"
 #include "worker/session.h"
 #include "worker/transaction.h"
@@ -23,6 +26,7 @@
 enum {
 	RECORDED = 64,			/* challenged exchanges in the flight recorder */
 	LEARN_ENTRIES = 4096,
+	LEAVES = 512,			/* certificates kept for intercepted hosts */
 	CHALLENGER_MS = 10 * 60 * 1000,
 	IDLE_PER_KEY = 256, IDLE_IN_ALL = 4096,
 	ATTEMPT_DELAY_MS = 250,		/* RFC 8305 5 */
@@ -40,7 +44,8 @@ struct snapshot *snapshot_hold(struct worker *w)
 
 static void snapshot_free(struct snapshot *s)
 {
-	tls_ctx_free(s->upstream_tls);
+	contexts_free(s);
+	mint_free(s->mint);
 	config_release(s->config);
 	free((void *)s->via_line.at);
 	free(s);
@@ -50,6 +55,16 @@ void snapshot_release(struct snapshot *s)
 {
 	if (--s->users == 0 && s->retired)
 		snapshot_free(s);
+}
+
+/* A signing process that stays has one mint in each worker, and what it knows. */
+static struct mint *mint_for(struct worker *w, const struct config *c)
+{
+	const struct snapshot *old = w->now;
+
+	if (old && old->mint && old->config->signer == c->signer)
+		return mint_hold(old->mint);
+	return mint_new(w->base, c->signer, w->index, LEAVES);
 }
 
 static struct snapshot *snapshot_new(struct worker *w, struct config *c)
@@ -67,30 +82,16 @@ static struct snapshot *snapshot_new(struct worker *w, struct config *c)
 	s->config = config_hold(c);
 	s->own_via = c->via;
 	s->via_line = c->via.len ? str_of(line) : (struct str){ line, 0 };
+	parent_open(s);
 	s->limits = (struct reader_limits){
 		.head = (uint32_t)c->head_limit, .line = (uint32_t)(c->head_limit / 2),
 		.fields = (uint16_t)c->fields_limit, .extensions = 16384, .trailer = 16384,
 		.interim = 16,
 	};
-	return s;
-}
-
-/* Made when first needed: the system's certificates take their time to load. */
-struct tls_ctx *snapshot_upstream_tls(struct snapshot *s)
-{
-	const struct config *c = s->config;
-	struct tls_options o = { .role = TLS_CLIENT, .min_version = c->tls_min,
-				 .alpn = "http/1.1" };
-	char why[256] = "";
-
-	if (s->upstream_tls)
-		return s->upstream_tls;
-	o.ca_file = c->upstream_ca.len ? arena_keepz(c->arena, c->upstream_ca) : NULL;
-	o.crl_file = c->upstream_crl.len ? arena_keepz(c->arena, c->upstream_crl) : NULL;
-	s->upstream_tls = tls_ctx_new(&o, why, sizeof why);
-	if (!s->upstream_tls)
-		log_error(NULL, "TLS towards upstream servers: %s", why);
-	return s->upstream_tls;
+	if (!c->signer || (s->mint = mint_for(w, c)))
+		return s;
+	snapshot_free(s);
+	return NULL;
 }
 
 static void set_lengths(struct worker *w, const struct config *c)
@@ -157,7 +158,7 @@ static void drain(struct worker *w)
 static void reopen_log(struct worker *w)
 {
 	const struct config *c = w->now->config;
-	const char *path = arena_keepz(c->arena, c->access_log);
+	const char *path = c->access_log.at;
 
 	if (w->log && !access_log_reopen(w->log))
 		log_error(NULL, "cannot reopen %s: %s", path, strerror(errno));
@@ -297,8 +298,8 @@ static bool make_rooms(struct worker *w)
 	const struct config *c = w->now->config;
 	struct resolver_options r = {
 		.timeout_ms = c->connect_timeout, .cache_most = 4096, .cache_ttl_most_s = 60,
-		.servers = c->dns_servers.len ? arena_keepz(c->arena, c->dns_servers) : NULL,
-		.hosts_file = c->hosts_file.len ? arena_keepz(c->arena, c->hosts_file) : NULL,
+		.servers = c->dns_servers.len ? c->dns_servers.at : NULL,
+		.hosts_file = c->hosts_file.len ? c->hosts_file.at : NULL,
 	};
 	struct pool_options p = { IDLE_PER_KEY, IDLE_IN_ALL, ATTEMPT_DELAY_MS,
 				  c->connect_timeout };
@@ -308,8 +309,9 @@ static bool make_rooms(struct worker *w)
 	w->resolver = resolver_new(w->base, &r);
 	w->pool = w->resolver ? pool_new(&w->net, w->resolver, &p) : NULL;
 	w->learn = learn_new(&l);
+	w->login = login_new(w->base);
 	w->recorder = recorder_new(RECORDED);
-	return w->pool && w->learn && w->recorder;
+	return w->pool && w->learn && w->login && w->recorder;
 }
 
 static bool make_ear(struct worker *w)
@@ -326,7 +328,7 @@ static bool open_log(struct worker *w, const char **why)
 {
 	const struct config *c = w->now->config;
 
-	w->log = access_log_new(arena_keepz(c->arena, c->access_log), &w->counters);
+	w->log = access_log_new(c->access_log.at, &w->counters);
 	if (w->log || errno == 0)
 		return true;
 	*why = "the access log cannot be opened";
@@ -390,6 +392,7 @@ void worker_free(struct worker *w)
 	if (w->resolver)
 		resolver_free(w->resolver);
 	learn_free(w->learn);
+	login_free(w->login);
 	recorder_free(w->recorder);
 	access_log_free(w->log);
 	if (w->ear)

@@ -1,0 +1,15 @@
+/* ca: `retrywith ca init` makes the local authority for intercept, `ca show` tells
+ * its fingerprint and how clients come to trust it; and the signing process of a
+ * configuration (net/signer.h). */
+#ifndef WORKER_CA_H
+#define WORKER_CA_H
+
+#include "worker/config.h"
+
+/* argv: ca init [--permit DOMAIN ...] [--rsa] | ca show. The exit status. */
+int ca_main(struct config *c, int argc, char **argv);
+/* Gives c its signing process, if it intercepts: that of old (or NULL), when it
+ * holds the same key, else a new one. False, and the reason. */
+bool ca_sign_for(struct config *c, const struct config *old, char *why, size_t why_size);
+
+#endif
