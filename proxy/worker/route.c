@@ -7,16 +7,21 @@
 #include "worker/intercept.h"
 #include "worker/parent.h"
 
+static size_t word_len(struct str s)
+{
+	size_t n = 0;
+
+	while (n < s.len && s.at[n] != ' ' && s.at[n] != '\t' && s.at[n] != '(')
+		n++;
+	return n;
+}
+
 /* A member of Via is "1.1 pseudonym (comment)". */
 static bool via_names(struct str member, struct str pseudonym)
 {
-	struct str version, by, comment;
+	struct str by = str_trim(str_from(member, word_len(member)));
 
-	if (!str_cut(member, ' ', &version, &by))
-		return false;
-	by = str_trim(by);
-	str_cut(by, ' ', &by, &comment);
-	return str_eq_nocase(by, pseudonym);
+	return str_eq_nocase(str_first(by, word_len(by)), pseudonym);
 }
 
 static bool came_back(const struct transaction *t)

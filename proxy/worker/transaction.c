@@ -229,6 +229,8 @@ static void admit(struct transaction *t, enum why why)
 		bound_request(t);
 		memory_first(t);
 		headers_drop_hop_by_hop(&t->request.fields);
+		if (t->request.minor == 0)	/* RFC 9110 10.1.1: nothing to expect */
+			headers_drop(&t->request.fields, HEADER_EXPECT);
 	}
 	exchange_begin(&t->exchange, t->rule ? replays_of(t->rule) : 0);
 	t->why = why;
