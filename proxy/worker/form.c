@@ -16,7 +16,7 @@
 #include "worker/config.h"
 #include "worker/value.h"
 
-enum { FILE_MOST = 16 << 20, OPTIONS_MOST = 128 };
+enum { FILE_FIRST = 1 << 16, FILE_MOST = 16 << 20, OPTIONS_MOST = 128 };
 
 static struct reading {
 	struct form *form;
@@ -336,33 +336,48 @@ static bool prepare(struct form *f, char *text)
 	return true;
 }
 
+/* What is in the file and room for a NUL behind it, or NULL: errno. */
+static char *read_text(FILE *in, size_t *n)
+{
+	char *text = NULL, *wider;
+	size_t room = 0;
+
+	*n = 0;
+	do {
+		room = room ? 2 * room : FILE_FIRST;
+		wider = realloc(text, room + 1);
+		if (!wider) {
+			free(text);
+			return NULL;
+		}
+		text = wider;
+		*n += fread(text + *n, 1, room - *n, in);
+	} while (*n == room && room < FILE_MOST);
+	return text;
+}
+
 /* The whole file with a NUL behind it, or NULL: errno. */
 static char *slurp(const char *path)
 {
 	FILE *in = fopen(path, "re");
-	char *text = NULL;
-	size_t n = 0;
+	char *text;
+	size_t n;
 	int error;
 
 	if (!in)
 		return NULL;
-	text = malloc(FILE_MOST + 1);
-	if (text)
-		n = fread(text, 1, FILE_MOST, in);
-	error = ferror(in) ? errno : n == FILE_MOST ? EFBIG : 0;
+	text = read_text(in, &n);
+	error = !text || ferror(in) ? errno : n == FILE_MOST ? EFBIG : 0;
 	fclose(in);
-	if (!text || error) {
-		free(text);
-		errno = error;
-		return NULL;
+	if (!error) {
+		text[n] = '\0';
+		error = strlen(text) != n ? EILSEQ : 0;
 	}
-	text[n] = '\0';
-	if (strlen(text) != n) {
-		free(text);
-		errno = EILSEQ;
-		return NULL;
-	}
-	return text;
+	if (!error)
+		return text;
+	free(text);
+	errno = error;
+	return NULL;
 }
 
 static bool parse(struct form *f, char *text)
