@@ -36,6 +36,7 @@ enum deadline_class {
 	DEADLINE_TUNNEL,		/* either direction of a tunnel */
 	DEADLINE_POOL,			/* an idle upstream connection */
 	DEADLINE_LINGER,		/* after our last word */
+	DEADLINE_DRAIN,			/* an idle client, when we are ending */
 	DEADLINE_CLASSES
 };
 

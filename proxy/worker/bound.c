@@ -75,7 +75,7 @@ static void bound_spoke(void *owner, struct conn *c, enum conn_event ev)
 
 	session_unbind(s);
 	if (s->phase == SESSION_IDLE)
-		session_drain(s);
+		session_kill(s);
 }
 
 static uint32_t via_of(const struct pool_key *k)

@@ -5,19 +5,18 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
 
 #include "ground/log.h"
 #include "net/signer.h"
 #include "worker/ca.h"
+#include "worker/manager.h"
 #include "worker/sandbox.h"
 #include "worker/sockets.h"
 #include "worker/worker.h"
@@ -32,23 +31,12 @@ struct process {
 	struct spool spool;
 	struct worker *workers[WORKERS_MOST];
 	unsigned workers_n;
+	uint64_t beats[WORKERS_MOST];	/* of each, when last looked at */
+	uint32_t watchdog_ms;
 	enum stage stage;
 	uint64_t drain_until_ms;
 	sigset_t signals;
 };
-
-/* -- systemd ---------------------------------------------------------------------- */
-
-#ifdef HAVE_SYSTEMD
-static void tell_manager(const char *state)
-{
-	sd_notify(0, state);
-}
-#else
-static void tell_manager(const char *state)
-{
-}
-#endif
 
 static uint64_t now_ms(void)
 {
@@ -102,6 +90,17 @@ static struct config *read_again(struct process *p, char **err)
 	return NULL;
 }
 
+/* The status line of `systemctl status`. */
+static void say_ready(struct process *p, const char *but, const char *why)
+{
+	char status[400];
+
+	snprintf(status, sizeof status, "serving with %u worker%s%s%s%s", p->workers_n,
+		 p->workers_n == 1 ? "" : "s", *but ? "; " : "", but, why);
+	status[strcspn(status, "\n")] = '\0';
+	manager_ready(status);
+}
+
 static void reload(struct process *p)
 {
 	char *err = NULL;
@@ -109,7 +108,7 @@ static void reload(struct process *p)
 
 	if (!c) {
 		log_error(NULL, "the configuration stays as it was: %s", err ? err : "");
-		tell_manager("STATUS=running, but the new configuration is bad: see the log");
+		say_ready(p, "the new configuration is bad and not used: ", err ? err : "");
 		free(err);
 		return;
 	}
@@ -119,7 +118,7 @@ static void reload(struct process *p)
 	p->config = c;
 	log_threshold = (enum log_level)c->log_level;
 	log_notice(NULL, "the configuration was read again");
-	tell_manager("READY=1\nSTATUS=running");
+	say_ready(p, "", "");
 }
 
 static void drain(struct process *p)
@@ -128,7 +127,7 @@ static void drain(struct process *p)
 	p->drain_until_ms = now_ms() + p->config->drain_timeout;
 	log_notice(NULL, "draining: no new clients, at most %u s for what is under way",
 		   p->config->drain_timeout / 1000);
-	tell_manager("STOPPING=1\nSTATUS=draining");
+	manager_stopping("draining: finishing what is under way");
 	tell_all(p, WORD_DRAIN);
 }
 
@@ -165,7 +164,7 @@ static void on_signal(struct process *p, int sig)
 		stop(p);
 		return;
 	case SIGHUP:
-		tell_manager("RELOADING=1");
+		manager_reloading();
 		reload(p);
 		return;
 	case SIGUSR1:
@@ -189,18 +188,52 @@ static bool all_ended(struct process *p)
 	return true;
 }
 
+/* The watchdog is fed only if every worker's loop has turned since it was last
+ * woken: a worker that hangs takes the service down, and systemd restarts it. */
+static void feed_watchdog(struct process *p)
+{
+	bool alive = true;
+
+	for (unsigned i = 0; i < p->workers_n; i++) {
+		uint64_t beats = atomic_load(&p->workers[i]->beats);
+
+		alive = alive && beats != p->beats[i];
+		p->beats[i] = beats;
+	}
+	if (alive)
+		manager_feed();
+	else
+		log_error(NULL, "a worker does not answer: the watchdog is not fed");
+	tell_all(p, 0);			/* wakes each loop for a turn */
+}
+
+/* The next signal; 0: it is time to look around. */
+static int next_signal(struct process *p)
+{
+	uint32_t ms = p->stage == STAGE_RUN ? p->watchdog_ms : STEP_MS;
+	struct timespec step = { ms / 1000, (ms % 1000) * 1000000L };
+	int sig = ms ? sigtimedwait(&p->signals, NULL, &step) : sigwaitinfo(&p->signals, NULL);
+
+	return sig > 0 ? sig : 0;
+}
+
 static void wait_for_end(struct process *p)
 {
-	static const struct timespec step = { 0, STEP_MS * 1000000L };
+	uint64_t fed = now_ms();
 
+	p->watchdog_ms = manager_watchdog_ms();
+	tell_all(p, 0);
 	while (!all_ended(p)) {
-		int sig = p->stage == STAGE_RUN ? sigwaitinfo(&p->signals, NULL) :
-						  sigtimedwait(&p->signals, NULL, &step);
+		int sig = next_signal(p);
 
-		if (sig > 0)
+		if (sig)
 			on_signal(p, sig);
 		else if (p->stage == STAGE_DRAIN && now_ms() > p->drain_until_ms)
 			stop(p);
+		if (p->watchdog_ms && now_ms() - fed >= p->watchdog_ms) {
+			feed_watchdog(p);
+			fed = now_ms();
+		}
 	}
 }
 
@@ -315,7 +348,7 @@ int run_main(struct config *c)
 	status = prepare(&p);
 	if (!status) {
 		sockets_say(&p.sockets);
-		tell_manager("READY=1\nSTATUS=running");
+		say_ready(&p, "", "");
 		wait_for_end(&p);
 	} else {
 		stop(&p);

@@ -118,7 +118,7 @@ static void linger(struct session *s)
 void session_drain(struct session *s)
 {
 	if (s->phase == SESSION_IDLE)
-		close_now(s);
+		deadline_set(deadlines_of(s), &s->deadline, DEADLINE_DRAIN);
 	else if (s->transaction)
 		s->transaction->exchange.keep_client = false;
 }

@@ -30,7 +30,7 @@ enum {
 	CHALLENGER_MS = 10 * 60 * 1000,
 	IDLE_PER_KEY = 256, IDLE_IN_ALL = 4096,
 	ATTEMPT_DELAY_MS = 250,		/* RFC 8305 5 */
-	LINGER_MS = 2000,
+	LINGER_MS = 2000, DRAIN_IDLE_MS = 1000,
 	FDS_PER_CLIENT = 2, FDS_SPARE = 64,
 };
 
@@ -108,6 +108,7 @@ static void set_lengths(struct worker *w, const struct config *c)
 	ms[DEADLINE_TUNNEL] = c->tunnel_timeout;
 	ms[DEADLINE_POOL] = c->pool_timeout;
 	ms[DEADLINE_LINGER] = LINGER_MS;
+	ms[DEADLINE_DRAIN] = DRAIN_IDLE_MS;
 }
 
 /* A client may need two descriptors, and a pipe or a spool file at times. */
