@@ -86,6 +86,7 @@ struct worker *worker_new(unsigned index, struct config *c, struct spool *spool,
 			  const struct listening *l, unsigned n, const char **why);
 void worker_run(struct worker *w);		/* until it is stopped */
 void worker_turn(struct worker *w);		/* one turn of its loop */
+void worker_poll(struct worker *w);		/* the same, without waiting */
 void worker_free(struct worker *w);
 /* From any thread. */
 void worker_tell(struct worker *w, unsigned words);

@@ -226,15 +226,25 @@ static void arm_tick(struct worker *w)
 		w->ticking = evtimer_add(w->tick, &tv) == 0;
 }
 
-void worker_turn(struct worker *w)
+static void turn(struct worker *w, int how)
 {
 	arm_tick(w);
-	event_base_loop(w->base, EVLOOP_ONCE);
+	event_base_loop(w->base, how);
 	clock_turn();
 	net_bury(&w->net);
 	if (w->log)
 		access_log_turn(w->log);
 	atomic_store_explicit(&w->beats, w->beats + 1, memory_order_relaxed);
+}
+
+void worker_turn(struct worker *w)
+{
+	turn(w, EVLOOP_ONCE);
+}
+
+void worker_poll(struct worker *w)
+{
+	turn(w, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 }
 
 void worker_run(struct worker *w)
