@@ -34,9 +34,16 @@ needs()
 	build|lib:libpcre2-8|regular expressions of supply rules|libpcre2-dev|pcre2-devel|pcre2-dev
 	build|lib:jansson|JSON of supply rules|libjansson-dev|jansson-devel|jansson-dev
 	build|lib:libcrypt|passwords (htpasswd)|libcrypt-dev|libxcrypt-devel|libxcrypt-dev
+	build|lib:libseccomp|the sandbox's system call filter|libseccomp-dev|libseccomp-devel|libseccomp-dev
+	build|lib:libsystemd|sd_notify, socket activation|libsystemd-dev|systemd-devel|
+	package|dh|builds Debian packages|debhelper||
+	package|dpkg-buildpackage|builds Debian packages|dpkg-dev||
+	package|fakeroot|builds Debian packages|fakeroot||
+	system|debootstrap|makes the system in which the service is tested|debootstrap||
+	system|systemd-nspawn|boots it|systemd-container||
+	system|lintian|checks the package|lintian||
 	demo|curl|the client of the demonstration|curl|curl|curl
 	test|lib:cmocka|unit tests|libcmocka-dev|libcmocka-devel|cmocka-dev
-	test|lib:libsystemd|sd_notify, socket activation|libsystemd-dev|systemd-devel|
 	test|pytest|flow tests|python3-pytest|python3-pytest|py3-pytest
 	test|curl|a client of the flow tests|curl|curl|curl
 	test|openssl|makes the certificates of the tests|openssl|openssl|openssl
