@@ -30,7 +30,6 @@ struct transaction {
 	struct worker *worker;
 	struct snapshot *snapshot;
 	struct exchange exchange;
-	struct exchange_fact facts[FACTS_MOST];
 	uint8_t facts_first, facts_n;
 	bool running, over;
 	const char *doing;		/* when the last fact came: for the log */
@@ -63,7 +62,6 @@ struct transaction {
 	/* the attempt */
 	struct conn *upstream;
 	struct want *want;
-	struct lane up;
 	struct buf up_in;		/* octets from upstream; the down lane points into it */
 	struct reader *from_upstream;
 	struct response response;
@@ -78,7 +76,6 @@ struct transaction {
 	uint64_t sends_on_conn;
 	struct header *add;		/* fields of the first attempt beyond the client's */
 	unsigned add_n;
-	struct attempt attempts[ATTEMPTS_MOST];
 	unsigned attempts_n;
 	struct deadline deadline;	/* RESPONSE, MIDWAY */
 
@@ -97,8 +94,6 @@ struct transaction {
 	bool bound;			/* the login belongs to the connection */
 
 	/* to the client */
-	struct lane down;
-	char down_chunk[CHUNK_ROOMS][20];
 	uint8_t down_chunks;		/* rooms in use by the lane */
 	bool chunk_down;		/* we chunk the response */
 	bool splicing;
@@ -107,9 +102,15 @@ struct transaction {
 	bool said_continue;
 	uint16_t status;		/* of what the client got; 0: nothing */
 	enum why why;			/* of our own answer, or of the end */
-	char detail[DETAIL_ROOM];
 	uint64_t started_us, started_ms;
 	struct tunnel *tunnel;
+
+	/* large, and not zeroed: lanes are made empty, the others are counted */
+	struct lane up, down;		/* octets to the upstream, to the client */
+	struct exchange_fact facts[FACTS_MOST];
+	struct attempt attempts[ATTEMPTS_MOST];
+	char down_chunk[CHUNK_ROOMS][20];
+	char detail[DETAIL_ROOM];	/* to why, in a person's words */
 
 	/* these outlive the exchange */
 	struct arena *arena;

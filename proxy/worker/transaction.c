@@ -48,7 +48,8 @@ struct transaction *transaction_take(struct session *s)
 			return NULL;
 		}
 	}
-	memset(t, 0, offsetof(struct transaction, arena));
+	memset(t, 0, offsetof(struct transaction, up));
+	t->detail[0] = '\0';
 	t->session = s;
 	t->worker = w;
 	t->snapshot = snapshot_hold(w);
@@ -254,7 +255,7 @@ static enum login_verdict ask_login(struct transaction *t)
 	const struct htpasswd *users = t->snapshot->config->users;
 	const struct header *h = headers_find(&t->request.fields, HEADER_PROXY_AUTHORIZATION);
 
-	if (!users)
+	if (!users || t->session->inner)	/* a CONNECT has shown its own */
 		return LOGIN_YES;
 	return login_check(t->worker->login, users, h ? h->value : STR_NONE, login_told, t,
 			   &t->login);
