@@ -55,7 +55,8 @@ void body_filled(struct body *b, size_t n);
 /* Copies what fits; returns the octets taken. */
 size_t body_append(struct body *b, struct str octets);
 void body_end(struct body *b);			/* no more will come */
-/* Slices are good until the next call but body_taken() of less than all of it. */
+/* Slices are good until all of them was taken, the next body_next(), or
+ * body_rewind(): more may be written meanwhile. */
 void body_next(struct body *b, struct body_span *out);
 void body_taken(struct body *b, size_t n);
 bool body_has_ended(const struct body *b);	/* body_end() was called */

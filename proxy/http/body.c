@@ -12,7 +12,10 @@
  * When recording stops, nothing moves: the parts keep their order, what was
  * taken is dropped from the front, and new octets go where the last ones went.
  * A write that fails costs no octet, since its blocks leave the window only
- * after all of them are in the file. */
+ * after all of them are in the file.
+ *
+ * Blocks that the reader holds slices of outlive their way to the file: it may
+ * be waiting for a slow upstream while the client goes on sending. */
 #include "http/body.h"
 
 #include <assert.h>
@@ -49,6 +52,8 @@ struct body {
 	uint64_t cursor, end;
 	struct chain memory, window;
 	struct block *granted;		/* given out by body_room(), still empty */
+	struct block *lent;		/* in the file, but in a span as well */
+	uint64_t lent_to;		/* end of that span; 0: none */
 	struct block *spare;		/* without octets: links to use again */
 	uint64_t file_from, file_to;
 	int fd;
@@ -91,14 +96,20 @@ static void block_drop(struct body *b, struct block *k)
 	b->spare = k;
 }
 
-static void granted_drop(struct body *b)
+static void blocks_drop(struct body *b, struct block **list)
 {
 	struct block *k;
 
-	while ((k = b->granted)) {
-		b->granted = k->next;
+	while ((k = *list)) {
+		*list = k->next;
 		block_drop(b, k);
 	}
+}
+
+static void lent_drop(struct body *b)
+{
+	blocks_drop(b, &b->lent);
+	b->lent_to = 0;
 }
 
 static void chain_push(struct chain *c, struct block *k, uint64_t at)
@@ -114,7 +125,7 @@ static void chain_push(struct chain *c, struct block *k, uint64_t at)
 	c->blocks++;
 }
 
-static void chain_pop(struct body *b, struct chain *c)
+static struct block *chain_pop(struct chain *c)
 {
 	struct block *k = c->first;
 
@@ -126,13 +137,13 @@ static void chain_pop(struct body *b, struct chain *c)
 	c->from += k->used;
 	c->len -= k->used;
 	c->blocks--;
-	block_drop(b, k);
+	return k;
 }
 
 static void chain_drop_before(struct body *b, struct chain *c, uint64_t at)
 {
 	while (c->first && c->from + c->first->used <= at)
-		chain_pop(b, c);
+		block_drop(b, chain_pop(c));
 }
 
 static bool chain_has(const struct chain *c, uint64_t at)
@@ -238,6 +249,20 @@ static bool write_all(int fd, struct iovec *v, int n, off_t at)
 	return true;
 }
 
+/* The first block of the window is in the file now. */
+static void window_pop(struct body *b)
+{
+	bool is_lent = b->window.from < b->lent_to;
+	struct block *k = chain_pop(&b->window);
+
+	if (!is_lent) {
+		block_drop(b, k);
+		return;
+	}
+	k->next = b->lent;
+	b->lent = k;
+}
+
 /* The window's full blocks go to the end of the file. */
 static bool window_flush(struct body *b)
 {
@@ -259,7 +284,7 @@ static bool window_flush(struct body *b)
 	}
 	b->file_to += len;
 	while (n-- > 0)
-		chain_pop(b, &b->window);
+		window_pop(b);
 	return true;
 }
 
@@ -292,7 +317,8 @@ static void body_over(void *arg)
 	struct body *b = arg;
 
 	b->cursor = b->end;
-	granted_drop(b);
+	lent_drop(b);
+	blocks_drop(b, &b->granted);
 	drop_taken(b);
 }
 
@@ -400,7 +426,7 @@ void body_filled(struct body *b, size_t n)
 		b->end += k;
 		n -= k;
 	}
-	granted_drop(b);
+	blocks_drop(b, &b->granted);
 	if (b->recording && b->end > b->record_most)
 		stop_recording(b);
 	else if (b->recording && !window_flush(b))
@@ -432,7 +458,7 @@ size_t body_append(struct body *b, struct str octets)
 void body_end(struct body *b)
 {
 	b->ended = true;
-	granted_drop(b);
+	blocks_drop(b, &b->granted);
 }
 
 /* Reading. */
@@ -452,6 +478,7 @@ static void span_of_chain(struct chain *c, uint64_t at, struct body_span *out)
 
 void body_next(struct body *b, struct body_span *out)
 {
+	lent_drop(b);
 	out->len = 0;
 	out->n = 0;
 	out->fd = -1;
@@ -464,6 +491,7 @@ void body_next(struct body *b, struct body_span *out)
 		out->len = (size_t)(b->file_to - b->cursor);
 	} else if (chain_has(&b->window, b->cursor)) {
 		span_of_chain(&b->window, b->cursor, out);
+		b->lent_to = b->cursor + out->len;
 	}
 }
 
@@ -471,6 +499,8 @@ void body_taken(struct body *b, size_t n)
 {
 	assert(n <= b->end - b->cursor);
 	b->cursor += n;
+	if (b->cursor >= b->lent_to)
+		lent_drop(b);
 	if (!b->recording)
 		drop_taken(b);
 	assert(body_sane(b));
@@ -496,6 +526,7 @@ bool body_rewind(struct body *b)
 {
 	if (!body_can_rewind(b))
 		return false;
+	lent_drop(b);
 	b->cursor = 0;
 	return true;
 }

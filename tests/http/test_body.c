@@ -301,6 +301,36 @@ static void test_window_is_bounded(void **state)
 	bench_close(&t);
 }
 
+/* A slow reader keeps its span while the writer goes on, into the file and
+ * beyond it. */
+static void test_span_outlives_writing(void **state)
+{
+	static const size_t memories[] = { 0, 64 * K };
+
+	for (int i = 0; i < 2; i++) {
+		struct bench t;
+		struct body *b;
+		struct body_span s;
+
+		bench_open(&t, 8 * M);
+		b = new_body(&t, memories[i], 8 * M);
+		append(b, 64 * K);
+		take_all(b);
+		append(b, 3 * BUF_BLOCK - 100);
+		body_next(b, &s);
+		assert_true(s.len > 0);
+		for (int n = 0; n < 50; n++) {
+			append(b, 30000);
+			check_span(&s, 64 * K);
+		}
+		body_taken(b, 1);
+		check_span(&s, 64 * K);
+		body_taken(b, s.len - 1);
+		take_all(b);
+		bench_close(&t);
+	}
+}
+
 /* A body of exactly the limit is recorded; one octet more is not. */
 static void test_limit(void **state)
 {
@@ -475,6 +505,19 @@ static void test_huge_limits(void **state)
 	bench_close(&t);
 }
 
+/* Looks, lets the writer go on, and only then takes up to n. */
+static void take_late(struct body *b, size_t n, uint32_t most)
+{
+	struct body_span s;
+	uint64_t at = body_taken_length(b);
+
+	body_next(b, &s);
+	for (uint32_t turns = dice(4); turns > 0; turns--)
+		put(b, 1 + dice(most), true);
+	check_span(&s, at);
+	body_taken(b, n < s.len ? n : s.len);
+}
+
 /* One random life of a body. */
 static void live(struct bench *t)
 {
@@ -485,7 +528,10 @@ static void live(struct bench *t)
 	uint32_t most = 1u << (1 + dice(18));
 
 	for (int i = 0; i < 120; i++) {
-		switch (dice(8)) {
+		switch (dice(9)) {
+		case 8:
+			take_late(b, dice(most), most);
+			break;
 		case 0: case 1:
 			append(b, dice(most));
 			break;
@@ -555,6 +601,7 @@ int main(void)
 		cmocka_unit_test(test_spills),
 		cmocka_unit_test(test_forget_keeps_untaken),
 		cmocka_unit_test(test_window_is_bounded),
+		cmocka_unit_test(test_span_outlives_writing),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_untouched_is_whole),
 		cmocka_unit_test(test_spool_total),
