@@ -30,7 +30,7 @@ struct pool_via {
 	struct str host;
 	uint16_t port;
 	struct tls_ctx *tls;
-	/* Adopts c for the time being, and calls fn once, from the loop, unless
+	/* NULL: it is spoken to itself. Adopts c for the time being, and calls fn once, from the loop, unless
 	 * `stop` came first. What it returns is for `stop`; NULL: out of memory. */
 	void *(*pass)(const struct pool_via *v, struct conn *c, const struct pool_key *k,
 		      via_fn *fn, void *arg);

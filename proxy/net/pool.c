@@ -205,9 +205,20 @@ static void idle_close(struct idle *i)
 	conn_close(idle_release(i));
 }
 
+/* TLS speaks on its own behalf as well: session tickets come behind a handshake. */
+static bool said_nothing(struct conn *c)
+{
+	char octet;
+	struct iovec room = { &octet, 1 };
+	size_t got;
+
+	return conn_tls(c) && conn_read(c, &room, 1, &got) == IO_WANT_READ;
+}
+
 static void idle_spoke(void *owner, struct conn *c, enum conn_event ev)
 {
-	idle_close(owner);
+	if (ev != CONN_READABLE || !said_nothing(c))
+		idle_close(owner);
 }
 
 static void idle_late(struct deadline *d)
@@ -319,6 +330,9 @@ static void want_end(struct want *w, struct conn *c)
 	enum why why = c ? WHY_DONE : w->why;
 	char detail[sizeof w->detail];
 
+	if (!c && w->key.via && w->step == WANT_DIAL)
+		snprintf(w->detail, sizeof w->detail, "this is about the parent proxy, %.*s:%u",
+			 STR_FMT(w->key.via->host), w->key.via->port);
 	memcpy(detail, w->detail, sizeof detail);
 	*(c ? &w->pool->counts.dialled : &w->pool->counts.failed) += 1;
 	want_free(w);
@@ -455,7 +469,7 @@ static void go_on(struct want *w)
 	if (w->step < WANT_VIA_TLS && k->via && k->via->tls) {
 		w->step = WANT_VIA_TLS;
 		secure(w, k->via->tls, k->via->host);
-	} else if (w->step < WANT_PASS && k->via) {
+	} else if (w->step < WANT_PASS && k->via && k->via->pass) {
 		w->step = WANT_PASS;
 		pass(w);
 	} else if (w->step < WANT_TLS && k->tls) {

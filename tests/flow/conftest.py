@@ -9,6 +9,7 @@ import pytest
 from kit.origin import Origin
 from kit.peer import Peer
 from kit.program import BINARY, Demo, Proxy
+from kit.road import Roads
 
 
 def pytest_report_header(config):
@@ -26,8 +27,8 @@ def start(tmp_path):
     must end well, when the test is over."""
     running = []
 
-    def start_one(*options, **more):
-        proxy = Proxy(tmp_path, options, number=len(running), **more)
+    def start_one(*options, kind=Proxy, **more):
+        proxy = kind(tmp_path, options, number=len(running), **more)
         running.append(proxy)
         return proxy
 
@@ -39,6 +40,12 @@ def start(tmp_path):
         except AssertionError as e:
             problems.append(e)
     assert not problems, problems
+
+
+@pytest.fixture(scope="session")
+def roads(tmp_path_factory):
+    """The authorities of the tests that speak TLS."""
+    return Roads(tmp_path_factory.mktemp("roads"))
 
 
 @pytest.fixture
