@@ -52,7 +52,7 @@ struct reader {
 	enum why why;
 	struct gate_scan scan;
 	uint64_t left;			/* octets of a PHASE_LENGTH body to come */
-	uint8_t interim;		/* 1xx so far */
+	unsigned interim;		/* 1xx so far */
 	struct str options;		/* Connection, for the trailers */
 	/* From here on it is begun when it is needed. */
 	struct opinion second;
@@ -185,7 +185,8 @@ static enum step refuse(struct reader *r, enum why why)
 	return STEP_BAD;
 }
 
-static struct reader *reader_new(struct arena *a, const struct reader_limits *l)
+static struct reader *reader_new(struct arena *a, const struct reader_limits *l,
+				 struct request *q, struct response *p)
 {
 	struct reader *r = arena_get(a, sizeof *r);
 
@@ -193,6 +194,8 @@ static struct reader *reader_new(struct arena *a, const struct reader_limits *l)
 		memset(r, 0, offsetof(struct reader, second));
 		r->arena = a;
 		r->limits = *l;
+		r->request = q;
+		r->response = p;
 	}
 	return r;
 }
@@ -200,22 +203,16 @@ static struct reader *reader_new(struct arena *a, const struct reader_limits *l)
 struct reader *reader_of_requests(struct arena *a, const struct reader_limits *l,
 				  struct request *out)
 {
-	struct reader *r = reader_new(a, l);
-
-	if (r)
-		r->request = out;
-	return r;
+	return reader_new(a, l, out, NULL);
 }
 
 struct reader *reader_of_responses(struct arena *a, const struct reader_limits *l,
 				   enum method_kind to, struct response *out)
 {
-	struct reader *r = reader_new(a, l);
+	struct reader *r = reader_new(a, l, NULL, out);
 
-	if (r) {
-		r->response = out;
+	if (r)
 		r->to = to;
-	}
 	return r;
 }
 
@@ -367,8 +364,7 @@ static enum step on_chunk_event(struct reader *r, enum chunk_event event)
 		return refuse(r, WHY_OUT_OF_MEMORY);
 	case CHUNK_BAD:
 		return bad_chunk(r);
-	case CHUNK_DATA:
-	case CHUNK_MORE:
+	case CHUNK_DATA: case CHUNK_MORE:
 		break;
 	}
 	return STEP_MORE;
@@ -401,8 +397,7 @@ enum step reader_feed(struct reader *r, struct str in, size_t *used, struct str 
 	switch (r->phase) {
 	case PHASE_HEAD:
 		return feed_head(r, in, used);
-	case PHASE_LENGTH:
-	case PHASE_UNTIL_CLOSE:
+	case PHASE_LENGTH: case PHASE_UNTIL_CLOSE:
 		return feed_plain(r, in, used, body);
 	case PHASE_CHUNKED:
 		return feed_chunked(r, in, used, body);
@@ -418,12 +413,12 @@ enum step reader_eof(struct reader *r)
 {
 	bool nothing = r->phase == PHASE_HEAD && r->scan.seen == 0;
 
-	if (r->phase == PHASE_END || r->phase == PHASE_BAD)
-		return r->phase == PHASE_END ? STEP_END : STEP_BAD;
-	if (r->phase == PHASE_UNTIL_CLOSE) {
+	if (r->phase == PHASE_BAD)
+		return STEP_BAD;
+	if (r->phase == PHASE_UNTIL_CLOSE)
 		r->phase = PHASE_END;
+	if (r->phase == PHASE_END)
 		return STEP_END;
-	}
 	if (r->request)
 		return refuse(r, nothing ? WHY_CLIENT_GONE : WHY_INCOMPLETE);
 	return refuse(r, nothing ? WHY_UPSTREAM_CLOSED : WHY_RESPONSE_INCOMPLETE);
@@ -483,8 +478,7 @@ static char *put_number(char *at, uint64_t n)
 
 static char *put_length(char *at, uint64_t length)
 {
-	at = put_number(put(at, STR("Content-Length: ")), length);
-	return put(at, STR("\r\n"));
+	return put(put_number(put(at, STR("Content-Length: ")), length), STR("\r\n"));
 }
 
 /* Lines that are not dropped, but for those that we write ourselves. */
@@ -583,30 +577,22 @@ struct str chunk_line(char room[20], uint64_t size)
 
 struct str chunk_last(const struct headers *trailers, struct arena *a)
 {
-	size_t most = FRAME_MOST + lines_most(trailers->at, trailers->count);
-	char *last = arena_get(a, most), *at = last;
+	char *last = arena_get(a, FRAME_MOST + lines_most(trailers->at, trailers->count));
+	char *at = last;
 
 	if (!last)
 		return STR_NONE;
-	at = put_fields(put(at, STR("0\r\n")), trailers, HEADER_OTHER);
-	at = put(at, STR("\r\n"));
+	at = put(put_fields(put(at, STR("0\r\n")), trailers, HEADER_OTHER), STR("\r\n"));
 	return (struct str){ last, (size_t)(at - last) };
 }
 
 bool method_is_idempotent(enum method_kind kind)
 {
 	switch (kind) {
-	case METHOD_GET:
-	case METHOD_HEAD:
-	case METHOD_TRACE:
-	case METHOD_OPTIONS:
-	case METHOD_PUT:
-	case METHOD_DELETE:
-	case METHOD_IDEMPOTENT:
+	case METHOD_GET: case METHOD_HEAD: case METHOD_OPTIONS: case METHOD_TRACE:
+	case METHOD_PUT: case METHOD_DELETE: case METHOD_IDEMPOTENT:
 		return true;
-	case METHOD_OTHER:
-	case METHOD_CONNECT:
-	case METHOD_POST:
+	case METHOD_OTHER: case METHOD_POST: case METHOD_CONNECT:
 		return false;
 	}
 	return false;
