@@ -1,8 +1,8 @@
 /* intercept: CONNECT to a host that `intercept` names. The server is dialled and
  * verified first, then a leaf is made for its name, then the client is told 200;
  * if what it says next begins a TLS handshake, the leaf is shown, and the session
- * goes on with the requests inside. If not, or if it says nothing for a second,
- * it gets the blind tunnel it would have had. */
+ * goes on with the requests inside. If not, it gets the blind tunnel it would have
+ * had; and if it says nothing for a second, the server may speak first. */
 #ifndef WORKER_INTERCEPT_H
 #define WORKER_INTERCEPT_H
 
@@ -19,6 +19,8 @@ enum why intercept_route(struct transaction *t);
 void intercept_verified(struct transaction *t);
 /* DO_TUNNEL of such a CONNECT. */
 void intercept_begin(struct transaction *t);
+/* t->upstream is there, a plain one, in case the client does not speak TLS. */
+void intercept_dialled(struct transaction *t);
 /* Lets go of what is under way. */
 void intercept_drop(struct transaction *t);
 

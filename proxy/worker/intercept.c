@@ -206,13 +206,36 @@ static void go_blind(struct transaction *t)
 {
 	intercept_drop(t);
 	t->intercept = false;
+	event_del(t->delay);
 	t->opening = STR("");
 	if (!lane_is_empty(&t->down))
 		t->opening = (struct str){ t->down.v[t->down.at].iov_base,
 					   t->down.v[t->down.at].iov_len };
 	lane_drop(&t->down);
 	conn_pause(t->session->client);
-	upstream_blind(t);
+	if (t->upstream)
+		tunnel_begin(t);
+	else if (!t->want)
+		upstream_blind(t);
+}
+
+/* The server's first octet, or its end, while the client is silent. */
+static void on_server(void *owner, struct conn *c, enum conn_event ev)
+{
+	struct transaction *t = owner;
+	struct session *s = t->session;
+
+	if (ev == CONN_READABLE)
+		go_blind(t);
+	session_settle(s);
+}
+
+void intercept_dialled(struct transaction *t)
+{
+	if (t->intercept)
+		conn_adopt(t->upstream, on_server, t);
+	else
+		tunnel_begin(t);
 }
 
 static bool go_inside(struct transaction *t)
@@ -312,6 +335,9 @@ static void on_client(void *owner, struct conn *c, enum conn_event ev)
 	session_settle(s);
 }
 
+/* No leaf in time; or a client that is silent: is it the server that begins? The
+ * client may still turn out to be slow (a Java machine that loads its TLS), so
+ * whoever speaks first decides. */
 static void on_late(evutil_socket_t fd, short what, void *arg)
 {
 	struct transaction *t = arg;
@@ -322,7 +348,7 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (t->intercept && t->exchange.state == EX_TUNNEL)
-		go_blind(t);
+		upstream_blind(t);
 	session_settle(s);
 }
 
@@ -335,6 +361,7 @@ void intercept_begin(struct transaction *t)
 	lane_add(&t->down, OPENING);
 	conn_adopt(s->client, on_client, t);
 	conn_resume(s->client);
+	deadline_set(&t->worker->net.deadlines, &t->deadline, DEADLINE_TUNNEL);
 	if (!wait_for(t, HELLO_WAIT_MS)) {
 		transaction_lose_client(t);
 		return;

@@ -89,7 +89,7 @@ static void opened_blind(void *owner, struct conn *c, enum why why, const char *
 	t->want = NULL;
 	t->upstream = c;
 	if (c) {
-		tunnel_begin(t);
+		intercept_dialled(t);
 	} else {
 		snprintf(t->detail, sizeof t->detail, "%s", detail);
 		transaction_lose_upstream(t, why);
@@ -99,8 +99,10 @@ static void opened_blind(void *owner, struct conn *c, enum why why, const char *
 
 void upstream_blind(struct transaction *t)
 {
-	t->key.tls = NULL;
-	t->want = pool_get(t->worker->pool, &t->key, vet, opened_blind, t);
+	struct pool_key plain = t->key;
+
+	plain.tls = NULL;
+	t->want = pool_get(t->worker->pool, &plain, vet, opened_blind, t);
 	if (!t->want)
 		transaction_fail(t, WHY_OUT_OF_MEMORY);
 }

@@ -365,6 +365,17 @@ def test_a_server_that_speaks_first(inside, roads):
     peer.close()
 
 
+def test_a_client_that_takes_its_time(inside, secure):
+    """It is silent for more than a second, and then it is TLS after all."""
+    secure.on("/x", echoing)
+    with inside().client() as client:
+        assert connect(client, secure.authority).status == 200
+        wait_until(lambda: len(secure.connections) == 2, "the connection in case the server speaks first")
+        client.authority = secure.authority
+        client.secure(client.tls, "127.0.0.1")
+        assert client.ask("GET", secure.url("/x")).status == 200
+
+
 def test_a_blind_connection_that_fails(inside, secure):
     with inside().client() as client:
         assert connect(client, secure.authority).status == 200
