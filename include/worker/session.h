@@ -30,6 +30,7 @@ struct session {
 	struct deadline deadline;	/* HEAD, BODY, IDLE, WRITE or LINGER */
 	struct inner *inner;		/* inside an intercepted CONNECT, else NULL */
 	struct bound *bound;		/* upstream connection that carries a login, or NULL */
+	struct redirected *redirected;	/* where a firewall sent it from, or NULL */
 	uint64_t id;
 	uint64_t body_mark;		/* octets of the body at the last look */
 	uint32_t requests;

@@ -49,6 +49,7 @@ struct transaction {
 	struct pool_key key;
 	struct str origin;		/* scheme://host:port, the key of learn.h */
 	struct str host, target;	/* for the request line and Host */
+	struct str rule_host;		/* for rules; empty: the key's */
 	bool https;
 	bool trusted;			/* the operator named it: not vetted */
 	bool by_parent;

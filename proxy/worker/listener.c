@@ -9,6 +9,7 @@
 #include <event2/event_struct.h>
 
 #include "ground/log.h"
+#include "worker/redirect.h"
 #include "worker/session.h"
 
 enum { BATCH = 64, PAUSE_MS = 100, SLOTS = 4096 };
@@ -108,6 +109,8 @@ static void welcome(struct listener *l, int fd, const struct sockaddr *sa, sockl
 	s = session_open(w, fd, sa, len, tls);
 	if (s)
 		s->denied = access_client(&c->access, sa) != WHY_DONE;
+	if (s && c->transparent && sa->sa_family != AF_UNIX)
+		redirect_learn(s);
 	else
 		per_address[slot]--;
 }

@@ -6,6 +6,7 @@
 
 #include "worker/intercept.h"
 #include "worker/parent.h"
+#include "worker/redirect.h"
 
 static size_t word_len(struct str s)
 {
@@ -129,7 +130,8 @@ static void find_rule(struct transaction *t)
 	const struct request *q = &t->request;
 	const struct header *agent = headers_find(&q->fields, HEADER_USER_AGENT);
 
-	t->rule = rules_find(t->snapshot->config->rules, t->key.host, t->target, q->method,
+	t->rule = rules_find(t->snapshot->config->rules,
+			     t->rule_host.len ? t->rule_host : t->key.host, t->target, q->method,
 			     agent ? agent->value : STR_NONE);
 }
 
@@ -176,6 +178,8 @@ static enum why choose_server(struct transaction *t)
 	case URL_ASTERISK:
 		break;
 	}
+	if (t->session->redirected)
+		return redirect_route(t);
 	return route_sidecar(t);
 }
 

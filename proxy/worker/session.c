@@ -11,6 +11,7 @@
 #include "ground/log.h"
 #include "worker/access_log.h"
 #include "worker/listener.h"
+#include "worker/redirect.h"
 #include "worker/transaction.h"
 
 enum { LINGER_MOST = 1 << 20 };		/* octets discarded after our last word */
@@ -66,6 +67,7 @@ static void close_now(struct session *s)
 		transaction_give(s->transaction);
 	s->transaction = NULL;
 	session_unbind(s);
+	redirect_forget(s);
 	free(s->inner);
 	s->inner = NULL;
 	deadline_clear(deadlines_of(s), &s->deadline);
