@@ -65,6 +65,8 @@ struct exchange_fact {
 	bool unsent;			/* LOST_UPSTREAM: not an octet of this attempt went out */
 	bool keep;			/* GOT_REQUEST, RESPONSE_ENDED: that side can carry another */
 	bool kept;			/* the challenge kept aside is whole: it can be restored */
+	bool unsaid;			/* LOST_UPSTREAM, GAVE_UP: not an octet of the response
+					 * is with the client yet */
 };
 
 struct exchange {

@@ -95,6 +95,8 @@ struct transaction {
 	bool bound;			/* the login belongs to the connection */
 
 	/* to the client */
+	uint64_t said;			/* octets of it before the final response; UINT64_MAX:
+					 * some of them wait in front of that */
 	uint8_t down_chunks;		/* rooms in use by the lane */
 	bool chunk_down;		/* we chunk the response */
 	bool splicing;

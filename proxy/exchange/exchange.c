@@ -163,6 +163,9 @@ static unsigned response_done(struct exchange *x, const struct exchange_fact *f)
 
 static unsigned lost_midway(struct exchange *x, const struct exchange_fact *f)
 {
+	x->response_begun = !f->unsaid;
+	if (f->unsaid)
+		return give_up(x);
 	x->keep_client = false;
 	return go(x, EX_OVER, drop(x) | DO_BREAK | DO_FINISH);
 }

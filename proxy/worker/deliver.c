@@ -91,6 +91,7 @@ void deliver_head(struct transaction *t)
 	struct response p = t->response;
 
 	t->status = p.status;
+	t->said = lane_is_empty(&t->down) ? t->down.moved : UINT64_MAX;
 	carry_cookies(t, &p);
 	choose_framing(t, &p);
 	if (!t->request_whole || t->worker->draining)

@@ -158,10 +158,17 @@ void transaction_post(struct transaction *t, struct exchange_fact fact)
 	t->running = false;
 }
 
+/* The response waits to be told, and can be taken back. */
+static bool is_unsaid(const struct transaction *t)
+{
+	return t->exchange.state == EX_STREAM && t->down.moved == t->said &&
+	       !conn_write_waits(t->session->client);
+}
+
 void transaction_fail(struct transaction *t, enum why why)
 {
 	t->why = why;
-	POST(t, .event = GAVE_UP);
+	POST(t, .event = GAVE_UP, .unsaid = is_unsaid(t));
 }
 
 void transaction_lose_client(struct transaction *t)
@@ -190,7 +197,7 @@ void transaction_lose_upstream(struct transaction *t, enum why why)
 	if (is_retryable(t, unsent && t->upstream))
 		count(t->worker, COUNT_RETRIES);
 	POST(t, .event = LOST_UPSTREAM, .retryable = is_retryable(t, unsent && t->upstream),
-	     .unsent = unsent, .kept = t->saved_whole);
+	     .unsent = unsent, .kept = t->saved_whole, .unsaid = is_unsaid(t));
 }
 
 /* -- beginning -------------------------------------------------------------------- */

@@ -327,6 +327,21 @@ static void took_interim(struct transaction *t)
 	deliver_interim(t);
 }
 
+/* Only to what the client offered, and when all of its request was sent (RFC 9110
+ * 7.8): what came behind would else be half HTTP, half not. */
+static bool may_switch(const struct transaction *t)
+{
+	struct str list = t->response.upgrade, protocol;
+	bool any = false;
+
+	while (str_list_next(&list, &protocol)) {
+		if (!str_list_has(t->request.upgrade, protocol))
+			return false;
+		any = true;
+	}
+	return any && t->exchange.request_sent;
+}
+
 static void took_head(struct transaction *t)
 {
 	struct exchange_fact fact = { .event = GOT_RESPONSE };
@@ -346,7 +361,7 @@ static void took_head(struct transaction *t)
 		return;
 	}
 	if (status == 101) {
-		if (!t->request.upgrade.len) {
+		if (!may_switch(t)) {
 			transaction_lose_upstream(t, WHY_BAD_UPGRADE);
 			return;
 		}

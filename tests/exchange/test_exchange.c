@@ -117,6 +117,12 @@ static void refused_and_broken(void **state)
 	     { F(.event = GOT_RESPONSE), DO_STREAM, EX_STREAM },
 	     { F(.event = LOST_UPSTREAM),
 	       DO_DROP_UPSTREAM | DO_BREAK | DO_FINISH, EX_OVER });
+	/* ... before the client heard of it: then there is a better word */
+	PLAY({ F(.event = GOT_REQUEST), DO_OPEN, EX_OPEN },
+	     { F(.event = GOT_UPSTREAM), DO_SEND, EX_SEND },
+	     { F(.event = GOT_RESPONSE), DO_STREAM, EX_STREAM },
+	     { F(.event = LOST_UPSTREAM, .unsaid = true),
+	       DO_DROP_UPSTREAM | DO_REPLY, EX_FLUSH });
 	PLAY({ F(.event = GOT_REQUEST), DO_OPEN, EX_OPEN },
 	     { F(.event = GOT_UPSTREAM, .tunnel = true), DO_TUNNEL, EX_TUNNEL },
 	     { F(.event = RESPONSE_ENDED), DO_DROP_UPSTREAM | DO_FINISH, EX_OVER });
