@@ -1,0 +1,181 @@
+/* stage: see the header. clock_gettime() of this file comes before the library's
+ * for the proxy and for libevent; libFuzzer itself needs the true time, so the
+ * clock stands still only while a script runs. */
+#include "stage.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { READ_MOST = 1 << 16, RUNS = 64 };
+
+/* --- text --- */
+
+void text_add(struct text *t, const void *at, size_t len)
+{
+	while (t->cap - t->len < len) {
+		t->cap = t->cap ? 2 * t->cap : 4096;
+		t->at = realloc(t->at, t->cap);
+		if (!t->at)
+			abort();
+	}
+	if (len)
+		memcpy(t->at + t->len, at, len);
+	t->len += len;
+}
+
+void text_free(struct text *t)
+{
+	free(t->at);
+	*t = (struct text){ NULL, 0, 0 };
+}
+
+/* --- doors --- */
+
+static struct sockaddr_in loopback(uint16_t port)
+{
+	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port),
+				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+}
+
+int door_open(uint16_t *port, int send_room)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct sockaddr_in a = loopback(0);
+	socklen_t len = sizeof a;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, len) != 0 || listen(fd, 64) != 0 ||
+	    getsockname(fd, (struct sockaddr *)&a, &len) != 0)
+		abort();
+	if (send_room)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_room, sizeof send_room);
+	*port = ntohs(a.sin_port);
+	return fd;
+}
+
+void door_shut(int door)
+{
+	shutdown(door, SHUT_RD);
+}
+
+void door_again(int door)
+{
+	if (listen(door, 64) != 0)
+		abort();
+}
+
+/* --- actors --- */
+
+bool actor_dial(struct actor *a, uint16_t port)
+{
+	struct sockaddr_in to = loopback(port);
+
+	*a = (struct actor){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+	return a->fd >= 0 && (connect(a->fd, (struct sockaddr *)&to, sizeof to) == 0 ||
+			      errno == EINPROGRESS);
+}
+
+bool actor_accept(struct actor *a, int door)
+{
+	int fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	*a = (struct actor){ .fd = fd };
+	return true;
+}
+
+void actor_say(struct actor *a, size_t most)
+{
+	while (a->fd >= 0 && !a->fin && most && a->said < a->out.len) {
+		size_t n = a->out.len - a->said;
+		ssize_t r = send(a->fd, a->out.at + a->said, n < most ? n : most, MSG_NOSIGNAL);
+
+		if (r <= 0)
+			return;
+		a->said += (size_t)r;
+		most -= (size_t)r;
+	}
+}
+
+void actor_hear(struct actor *a)
+{
+	static char room[READ_MOST];
+
+	for (int i = 0; i < RUNS && a->fd >= 0 && !a->deaf && !a->eof && !a->reset; i++) {
+		ssize_t r = recv(a->fd, room, sizeof room, 0);
+
+		if (r > 0)
+			text_add(&a->in, room, (size_t)r);
+		else if (r == 0)
+			a->eof = true;
+		else if (errno == EAGAIN)
+			return;
+		else
+			a->reset = true;
+	}
+}
+
+void actor_fin(struct actor *a)
+{
+	if (a->fd < 0 || a->fin)
+		return;
+	shutdown(a->fd, SHUT_WR);
+	a->fin = true;
+}
+
+void actor_reset(struct actor *a)
+{
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+	if (a->fd < 0)
+		return;
+	setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(a->fd);
+	a->fd = -1;
+	a->left = true;
+}
+
+void actor_clear(struct actor *a)
+{
+	actor_reset(a);
+	text_free(&a->in);
+	text_free(&a->out);
+}
+
+/* --- clocks --- */
+
+static bool frozen;
+static uint64_t now_ms;
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	bool wall = id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE;
+	uint64_t ms = now_ms + (wall ? UINT64_C(1790000000000) : 0);
+
+	if (!frozen)
+		return (int)syscall(SYS_clock_gettime, id, ts);
+	ts->tv_sec = (time_t)(ms / 1000);
+	ts->tv_nsec = (long)(ms % 1000) * 1000000;
+	return 0;
+}
+
+void clock_freeze(void)
+{
+	frozen = true;
+	now_ms = 1000000;
+}
+
+void clock_jump(uint32_t ms)
+{
+	now_ms += ms;
+}
+
+void clock_thaw(void)
+{
+	frozen = false;
+}
