@@ -19,29 +19,50 @@
 enum family { FAMILY_TABLE(FAMILY_ENUM) FAMILY_COUNT };
 #undef FAMILY_ENUM
 
+/* A row: name, word, what it means, what an administrator can do next. */
 #define UNANSWERED_TABLE(row) \
-	row(NONE,            "",                 "answered") \
-	row(OFF,             "off",              "a rule or `mode` turns answering off here") \
-	row(OBSERVE,         "observe",          "mode = observe: it would have been answered") \
-	row(METHOD,          "method",           "CONNECT, TRACE and upgraded connections are never replayed") \
-	row(NOT_IDEMPOTENT,  "not-idempotent",   "replay-methods = idempotent, and this method is not") \
-	row(CLIENT_ANSWERS,  "client-answers",   "the client sent Ms-Echo-Reply itself") \
-	row(CLIENT_DECLINES, "client-declines",  "the client sent x-ms-noretry-449") \
-	row(AGAIN,           "again",            "the server answered 449 to the replay as well") \
-	row(NO_HEADER,       "no-header",        "no Ms-Echo-Request, and no rule says what is wanted") \
-	row(BAD_HEADER,      "bad-header",       "Ms-Echo-Request holds a control octet") \
-	row(LONG_HEADER,     "long-header",      "Ms-Echo-Request is longer than 8 KiB") \
-	row(BODY_TOO_LARGE,  "body-too-large",   "the request body went past body-limit and was not recorded whole") \
-	row(SPOOL_FAILED,    "spool-failed",     "the request body could not be recorded (see spool-dir, spool-total)") \
-	row(RETRY_AFTER,     "retry-after",      "Retry-After asks for more than retry-after-max") \
-	row(AUTH_BOUND,      "auth-bound",       "the login belongs to the connection, and that one is closing") \
-	row(ACTIVESYNC,      "activesync",       "only the device may answer: it must provision") \
-	row(SUBSTATUS,       "substatus",        "x-ms-substatus says that waiting will not help") \
-	row(NO_VALUE,        "no-value",         "the value a supply rule names is not in the 449, or is no field value") \
-	row(BREAKER,         "breaker",          "this origin's replays were answered 449 too often; pausing") \
-	row(TOO_LATE,        "too-late",         "the time for waiting is used up") \
-	row(STARTED,         "started",          "part of the response was already with the client")
-#define UNANSWERED_ENUM(name, word, text) UNANSWERED_##name,
+	row(NONE,            "",                 "answered", "") \
+	row(OFF,             "off",              "a rule, `mode` or `max-replays` turns answering off here", \
+	    "If it should be answered, change that; `retrywith match URL` names the rule.") \
+	row(OBSERVE,         "observe",          "mode = observe: it would have been answered", \
+	    "Set mode = answer when the log shows what you expect.") \
+	row(METHOD,          "method",           "CONNECT, TRACE and upgraded connections are never replayed", \
+	    "Nothing: for https inside of CONNECT, see `intercept`.") \
+	row(NOT_IDEMPOTENT,  "not-idempotent",   "replay-methods = idempotent, and this method is not", \
+	    "Set replay-methods = all, for this host by a rule, if its 449 means that nothing was done.") \
+	row(CLIENT_ANSWERS,  "client-answers",   "the client sent Ms-Echo-Reply itself", \
+	    "Nothing: such a client knows 449 and answers for itself.") \
+	row(CLIENT_DECLINES, "client-declines",  "the client sent x-ms-noretry-449", \
+	    "Nothing: the client asked to see the 449; take the field away if it should not.") \
+	row(AGAIN,           "again",            "the server answered 449 to the replay as well", \
+	    "Look at the server: it did not accept its own value, or it wants more, which a supply rule may give.") \
+	row(NO_HEADER,       "no-header",        "no Ms-Echo-Request, and no rule says what is wanted", \
+	    "Read the body of the 449: what it asks for can be given by a supply rule, and a busy server waited for by backoff.") \
+	row(BAD_HEADER,      "bad-header",       "Ms-Echo-Request holds a control octet", \
+	    "Tell whoever runs the server: such a value cannot be sent back.") \
+	row(LONG_HEADER,     "long-header",      "Ms-Echo-Request is longer than 8 KiB", \
+	    "Tell whoever runs the server: such a value is not sent back.") \
+	row(BODY_TOO_LARGE,  "body-too-large",   "the request body went past body-limit and was not recorded whole", \
+	    "Raise body-limit, and spool-total with it.") \
+	row(SPOOL_FAILED,    "spool-failed",     "the request body could not be recorded (see spool-dir, spool-total)", \
+	    "Make room in spool-dir, or raise spool-total.") \
+	row(RETRY_AFTER,     "retry-after",      "Retry-After asks for more than retry-after-max", \
+	    "Raise retry-after-max if clients can wait that long.") \
+	row(AUTH_BOUND,      "auth-bound",       "the login belongs to the connection, and the replay could not use that one", \
+	    "Let the server keep the connection open after its 449, or let clients log in with Basic or Digest over TLS.") \
+	row(ACTIVESYNC,      "activesync",       "only the device may answer: it must provision", \
+	    "Nothing: provision the device.") \
+	row(SUBSTATUS,       "substatus",        "x-ms-substatus says that waiting will not help", \
+	    "Nothing: the client has to send another request.") \
+	row(NO_VALUE,        "no-value",         "the value a supply rule names is not in the 449, or is no field value", \
+	    "Compare the rule's `from` with the 449 as `curl -i` shows it; its body counts up to drain-limit.") \
+	row(BREAKER,         "breaker",          "this origin's replays were answered 449 too often; pausing", \
+	    "Find out why the server refuses its own values; breaker-trips and breaker-pause set the limits.") \
+	row(TOO_LATE,        "too-late",         "the time for waiting is used up", \
+	    "Raise backoff-total in the rule if clients can wait longer.") \
+	row(NOT_SENT,        "not-sent",         "the replay could not be sent: no connection was to be had", \
+	    "See why the server took no second connection; the error log names the address.")
+#define UNANSWERED_ENUM(name, word, text, next) UNANSWERED_##name,
 enum unanswered { UNANSWERED_TABLE(UNANSWERED_ENUM) UNANSWERED_COUNT };
 #undef UNANSWERED_ENUM
 
@@ -49,6 +70,7 @@ const char *family_word(enum family f);
 const char *family_text(enum family f);
 const char *unanswered_word(enum unanswered u);
 const char *unanswered_text(enum unanswered u);
+const char *unanswered_next(enum unanswered u);
 
 enum { ECHO_VALUE_MOST = 8192 };	/* octets of an Ms-Echo-Request */
 

@@ -1,7 +1,7 @@
 /* The law of 449.md as a list of questions, asked in its order: the first that
  * says no is the reason, and the plan is made only when none does. Nothing is
  * decided here about bytes on the wire or about connections; the edge does as
- * the plan says, and finds the reason STARTED by itself. */
+ * the plan says, and finds the reason NOT_SENT by itself. */
 #include "policy/challenge.h"
 
 #include "policy/capture.h"
@@ -10,12 +10,12 @@
 enum { RETRY_WITH = 449 };
 
 struct words {
-	const char *word, *text;
+	const char *word, *text, *next;
 };
 
-#define FAMILY_WORDS(name, word, text) [FAMILY_##name] = { word, text },
+#define FAMILY_WORDS(name, word, text) [FAMILY_##name] = { word, text, "" },
 static const struct words families[FAMILY_COUNT] = { FAMILY_TABLE(FAMILY_WORDS) };
-#define UNANSWERED_WORDS(name, word, text) [UNANSWERED_##name] = { word, text },
+#define UNANSWERED_WORDS(name, word, text, next) [UNANSWERED_##name] = { word, text, next },
 static const struct words reasons[UNANSWERED_COUNT] = { UNANSWERED_TABLE(UNANSWERED_WORDS) };
 
 const char *family_word(enum family f)
@@ -36,6 +36,11 @@ const char *unanswered_word(enum unanswered u)
 const char *unanswered_text(enum unanswered u)
 {
 	return reasons[u].text;
+}
+
+const char *unanswered_next(enum unanswered u)
+{
+	return reasons[u].next;
 }
 
 /* Sent with every attempt already (challenge_always), so no answer to a 449. */
@@ -258,9 +263,23 @@ static bool client_declines(const struct challenge_facts *f, enum family family)
 	return false;
 }
 
+/* Another retrywith, nearer to the server, has made the replay: the Proxy-Status that
+ * it adds says so. */
+static bool was_answered(const struct headers *fields)
+{
+	static const char said[] = "received-status=449; details=\"unanswered=again\"";
+	const struct header *h = NULL;
+
+	while ((h = headers_next(fields, HEADER_PROXY_STATUS, h)))
+		if (h->value.len >= sizeof said - 1 &&
+		    memmem(h->value.at, h->value.len, said, sizeof said - 1))
+			return true;
+	return false;
+}
+
 static bool again(const struct challenge_facts *f, enum family family)
 {
-	return f->replays >= replays_most(f->rule, family);
+	return f->replays >= replays_most(f->rule, family) || was_answered(&f->response->fields);
 }
 
 static bool for_the_device(const struct challenge_facts *f, enum family family)

@@ -145,6 +145,10 @@ static const struct row {
 
 	/* 3: how often */
 	{ "again", .says = EQ, .replays = 1, IS(ECHO, AGAIN) },
+	{ "again, says one of us behind", .says = EQ "Proxy-Status: cdn; error=x, retrywith; "
+	  "received-status=449; details=\"unanswered=again\"\n", IS(ECHO, AGAIN) },
+	{ "not again, says one of us behind", .says = EQ "Proxy-Status: retrywith; "
+	  "received-status=449; details=\"unanswered=body-too-large\"\n", IS(ECHO, NONE) },
 	{ "again, without Ms-Echo-Request", .replays = 1, IS(OTHER, AGAIN) },
 	{ "supply again", .answer = ANSWER_SUPPLY, .supply = &from_header, .replays = 1,
 	  IS(SUPPLY, AGAIN) },
@@ -808,19 +812,21 @@ static void test_words(void **state)
 	for (int u = 0; u < UNANSWERED_COUNT; u++) {
 		assert_non_null(unanswered_word((enum unanswered)u));
 		assert_true(strlen(unanswered_text((enum unanswered)u)) > 0);
+		assert_int_equal(strlen(unanswered_next((enum unanswered)u)) > 0,
+				 u != UNANSWERED_NONE);
 		for (int v = 0; v < u; v++)
 			assert_string_not_equal(unanswered_word((enum unanswered)u),
 						unanswered_word((enum unanswered)v));
 	}
 }
 
-/* STARTED is the edge's own: only it knows what the client has seen. */
+/* NOT_SENT is the edge's own: only it has connections. */
 static void test_every_reason_was_reached(void **state)
 {
 	for (int u = 0; u < UNANSWERED_COUNT; u++) {
-		if (!reached[u] && u != UNANSWERED_STARTED)
+		if (!reached[u] && u != UNANSWERED_NOT_SENT)
 			print_error("no row reaches %s\n", unanswered_word((enum unanswered)u));
-		assert_int_equal(reached[u], u != UNANSWERED_STARTED);
+		assert_int_equal(reached[u], u != UNANSWERED_NOT_SENT);
 	}
 }
 
