@@ -12,6 +12,7 @@
 	row(CLIENT_GONE,        0,   "", "the client closed the connection") \
 	row(CLIENT_IDLE,        0,   "", "idle for too long") \
 	row(DRAINING,           0,   "", "retrywith is shutting down") \
+	row(LOGIN_LOST,         0,   "", "the connection that carried the client's login was closed") \
 	row(ANSWERED_HERE,      200, "", "answered by the proxy itself") \
 	row(BAD_LINE,           400, "http_request_error", "malformed request line") \
 	row(BAD_TARGET,         400, "http_request_error", "malformed request target") \

@@ -29,7 +29,8 @@
 	row(STICKY,            "requests that carried a sticky echo") \
 	row(EXPECTED,          "requests sent with Expect: 100-continue by us") \
 	row(BREAKER_TRIPS,     "times a circuit breaker opened") \
-	row(CHALLENGE_BARE,    "449 responses without a usable header") \
+	row(CHALLENGE_BARE,    "449 responses without Ms-Echo-Request, where no rule knows better") \
+	row(CHALLENGE_UNUSABLE, "449 responses whose Ms-Echo-Request cannot be sent back") \
 	row(CHALLENGE_AFTER_ECHO, "449 responses to a request that carried Ms-Echo-Reply")
 
 #define COUNTER_ENUM(name, text) COUNT_##name,

@@ -72,10 +72,11 @@ struct transaction {
 	bool send_failed;		/* no more writing; the read side will tell why */
 	bool reused, heard;
 	bool upstream_waits;		/* paused: the client is slow */
-	bool expecting;			/* we added Expect: 100-continue ... */
+	bool expecting;			/* we added Expect: 100-continue to this attempt ... */
 	bool holding;			/* ... and hold the body until something is heard */
 	uint64_t sends_on_conn;
-	struct header *add;		/* fields of the first attempt beyond the client's */
+	struct header *add;		/* fields of this attempt beyond the client's; each takes
+					 * the place of the client's lines of its name */
 	unsigned add_n;
 	unsigned attempts_n;
 	struct deadline deadline;	/* RESPONSE, MIDWAY */
@@ -86,13 +87,18 @@ struct transaction {
 	struct response saved;		/* the challenge, should the replay not be sent */
 	struct body *saved_body;
 	bool saved_whole;
+	bool saved_waits;		/* its body is on its way to the client */
+	struct headers carried;		/* lines of challenges that the client must see */
+	struct str cookie;		/* the request's, with what challenges set; at NULL: none */
 	unsigned challenges, replays;
 	enum family family;		/* of the first challenge */
 	enum unanswered unanswered;	/* why the last 449 was passed on */
 	uint32_t waited_ms;
-	struct event *delay;
+	struct event *delay;		/* see transaction_wake() */
+	void (*wake)(struct transaction *t);
 	bool sticky, learned;
-	bool bound;			/* the login belongs to the connection */
+	bool bound;			/* the upstream connection stays with this client ... */
+	bool logged_in;			/* ... and has been sent a login that belongs to it */
 
 	/* to the client */
 	uint64_t said;			/* octets of it before the final response; UINT64_MAX:
@@ -135,6 +141,11 @@ void transaction_fail(struct transaction *t, enum why why);
 void transaction_lose_client(struct transaction *t);
 void transaction_lose_upstream(struct transaction *t, enum why why);
 
+/* Calls fn in so many ms, unless the exchange ends before or nobody waits any
+ * more; one at a time. False: out of memory. */
+bool transaction_wake(struct transaction *t, uint32_t ms, void (*fn)(struct transaction *t));
+void transaction_sleep(struct transaction *t);	/* not any more */
+
 /* transaction.c: the request's body */
 void intake_buffered(struct transaction *t);	/* what is in session->in */
 void intake_readable(struct transaction *t);
@@ -159,18 +170,22 @@ struct attempt *attempt_now(struct transaction *t);
 /* answer.c */
 void answer_judge(struct transaction *t, struct exchange_fact *fact);
 void answer_drain(struct transaction *t);
-bool answer_drained(struct transaction *t, struct str span);	/* false: too long */
+void answer_drained(struct transaction *t, struct str span);
 void answer_ask(struct transaction *t);
+void answer_none(struct transaction *t, enum unanswered u);	/* the client gets the 449 */
 void answer_record(struct transaction *t);	/* into the flight recorder, at the end */
 /* memory.c: what rules and the worker's memory add to a first attempt, and what
  * is learned from a final response head (bool: go on; false: it was our Expect
  * that was refused, and the request is sent again without). */
 void memory_first(struct transaction *t);
+bool memory_held(struct transaction *t);	/* a body that waits for a 100 */
 bool memory_seen(struct transaction *t);
+void memory_challenged(struct transaction *t);	/* by a 449 that is answered */
 struct str memory_origin(struct transaction *t);
 /* bound.c: logins that belong to a connection (NTLM, Negotiate) */
 void bound_request(struct transaction *t);
 void bound_response(struct transaction *t);
+bool bound_is_token(struct str value);	/* "Negotiate oYG..." */
 struct conn *bound_take(struct transaction *t);
 bool bound_keep(struct transaction *t, struct conn *c);
 

@@ -135,6 +135,14 @@ static unsigned lost_while_draining(struct exchange *x, const struct exchange_fa
 	return go(x, EX_ANSWER, drop(x) | DO_ASK);
 }
 
+/* Its body is too long to be swallowed, and the answer needs it, or needs this
+ * connection: the client gets what was kept aside, and what still comes. */
+static unsigned not_answered(struct exchange *x, const struct exchange_fact *f)
+{
+	x->answered = x->bound = false;
+	return go(x, EX_STREAM, DO_STREAM);
+}
+
 static unsigned answered(struct exchange *x, const struct exchange_fact *f)
 {
 	if (x->has_upstream)
@@ -184,7 +192,8 @@ static square *const score[EX_STATES][EX_EVENTS] = {
 		[LOST_CLIENT] = finish, [GAVE_UP] = gave_up,
 	},
 	[EX_DRAIN] = {
-		[RESPONSE_ENDED] = drained, [LOST_UPSTREAM] = lost_while_draining,
+		[RESPONSE_ENDED] = drained, [NO_ANSWER] = not_answered,
+		[LOST_UPSTREAM] = lost_while_draining,
 		[LOST_CLIENT] = finish, [GAVE_UP] = gave_up,
 	},
 	[EX_ANSWER] = {

@@ -2,11 +2,40 @@
  * challenge.h's; here the facts are gathered and the replay is prepared. */
 #include "worker/transaction.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-#include <event2/event.h>
-
 #include "worker/recorder.h"
+
+/* The request as the client sent it, but for its cookies once a challenge has set
+ * some: a second challenge adds to those. */
+static const struct request *asked(struct transaction *t)
+{
+	struct request *q;
+
+	if (!t->cookie.at)
+		return &t->request;
+	q = arena_get(t->arena, sizeof *q);
+	if (!q)
+		return &t->request;
+	*q = t->request;
+	q->fields = (struct headers){ 0 };
+	for (unsigned i = 0; i < t->request.fields.count; i++) {
+		const struct header *h = &t->request.fields.at[i];
+
+		if (!h->dropped && h->id != HEADER_COOKIE)
+			headers_add(&q->fields, t->arena, h->name, h->value);
+	}
+	headers_add(&q->fields, t->arena, STR("Cookie"), t->cookie);
+	return q;
+}
+
+/* A login that belongs to the connection, and no other that goes with each
+ * request: only then is the replay tied to this very connection. */
+static bool is_tied(const struct transaction *t)
+{
+	return t->logged_in && !headers_find(&t->request.fields, HEADER_AUTHORIZATION);
+}
 
 static struct challenge_facts facts_of(struct transaction *t)
 {
@@ -14,14 +43,14 @@ static struct challenge_facts facts_of(struct transaction *t)
 
 	return (struct challenge_facts){
 		.rule = t->rule,
-		.request = &t->request,
+		.request = asked(t),
 		.response = &t->response,
 		.replays = t->replays,
 		.waited_ms = t->waited_ms,
 		.random = (uint32_t)random(),
 		.can_rewind = rewinds,
 		.spool_failed = !rewinds && body_spool_failed(t->body),
-		.connection_bound = t->bound,
+		.connection_bound = is_tied(t),
 		.breaker_open = learn_breaker_open(t->worker->learn, memory_origin(t), clock_ms()),
 		.now = clock_wall(),
 	};
@@ -32,14 +61,61 @@ static void tell_counters(struct transaction *t)
 	struct counters *c = &t->worker->counters;
 
 	c->family[t->plan.family]++;
-	if (t->plan.unanswered != UNANSWERED_NONE)
-		c->unanswered[t->plan.unanswered]++;
-	if (t->plan.unanswered == UNANSWERED_NO_HEADER ||
-	    t->plan.unanswered == UNANSWERED_BAD_HEADER ||
-	    t->plan.unanswered == UNANSWERED_LONG_HEADER)
+	if (t->plan.unanswered == UNANSWERED_NO_HEADER)
 		count(t->worker, COUNT_CHALLENGE_BARE);
-	if (t->plan.unanswered == UNANSWERED_AGAIN)
+	if (t->plan.unanswered == UNANSWERED_BAD_HEADER ||
+	    t->plan.unanswered == UNANSWERED_LONG_HEADER)
+		count(t->worker, COUNT_CHALLENGE_UNUSABLE);
+	if (headers_find(&t->request.fields, HEADER_MS_ECHO_REPLY) || t->answer.echoed.at ||
+	    t->sticky || t->learned)
 		count(t->worker, COUNT_CHALLENGE_AFTER_ECHO);
+}
+
+/* The detail is for our own 502. */
+void answer_none(struct transaction *t, enum unanswered u)
+{
+	t->unanswered = u;
+	t->worker->counters.unanswered[u]++;
+	if (!*t->detail)
+		snprintf(t->detail, sizeof t->detail, "unanswered=%s (%s)", unanswered_word(u),
+			 unanswered_text(u));
+}
+
+/* Unless a rule wants to read the body, all that the answer is made of has come
+ * with the head: so a value that is missing is missed before anything is swallowed. */
+static enum unanswered make_answer(struct transaction *t, const struct challenge_facts *f,
+				   struct str body)
+{
+	struct challenge_answer a;
+	enum unanswered u = challenge_answer(f, &t->plan, body, t->https, t->arena, &a);
+
+	if (u == UNANSWERED_NONE)
+		t->answer = a;
+	return u;
+}
+
+/* What else only the edge can know. */
+static enum unanswered object(struct transaction *t, const struct challenge_facts *f, bool early)
+{
+	enum unanswered u = t->plan.unanswered;
+	struct challenge_answer before = t->answer;
+
+	if (u != UNANSWERED_NONE && u != UNANSWERED_OBSERVE)
+		return u;
+	if (t->plan.same_connection && early)
+		return UNANSWERED_AUTH_BOUND;
+	if (!t->exchange.replays_left)
+		return UNANSWERED_AGAIN;
+	if (!t->plan.wants_body && make_answer(t, f, STR_NONE) != UNANSWERED_NONE)
+		return UNANSWERED_NO_VALUE;
+	if (u == UNANSWERED_OBSERVE)
+		t->answer = before;
+	return u;
+}
+
+static bool is_empty(const struct response *p)
+{
+	return p->framing == FRAMING_NONE || (p->framing == FRAMING_LENGTH && !p->length);
 }
 
 /* A 449 has come: sets what the score wants to know of it. */
@@ -49,18 +125,20 @@ void answer_judge(struct transaction *t, struct exchange_fact *fact)
 	bool early = !t->exchange.request_sent;
 
 	challenge_judge(&f, &t->plan);
-	if (t->plan.unanswered == UNANSWERED_NONE && t->plan.same_connection && early)
-		t->plan.unanswered = UNANSWERED_AUTH_BOUND;
-	if (t->plan.unanswered == UNANSWERED_NONE && !t->exchange.replays_left)
-		t->plan.unanswered = UNANSWERED_AGAIN;
+	tell_counters(t);
+	t->plan.unanswered = object(t, &f, early);
 	if (!t->challenges++)
 		t->family = t->plan.family;
 	t->unanswered = t->plan.unanswered;
-	tell_counters(t);
-	fact->challenge = t->plan.unanswered == UNANSWERED_NONE;
+	t->saved_body = NULL;
+	t->saved_whole = is_empty(&t->response);
+	fact->challenge = t->unanswered == UNANSWERED_NONE;
 	fact->bound = t->plan.same_connection;
 	fact->drop = early && !t->plan.wants_body;
-	if (!fact->challenge && t->plan.unanswered != UNANSWERED_OBSERVE &&
+	if (fact->challenge)
+		return;
+	answer_none(t, t->unanswered);
+	if (t->unanswered != UNANSWERED_OBSERVE &&
 	    t->snapshot->config->on_unanswered == UNANSWERED_502) {
 		fact->event = GAVE_UP;
 		t->why = WHY_UNANSWERED;
@@ -71,19 +149,40 @@ void answer_judge(struct transaction *t, struct exchange_fact *fact)
 
 void answer_drain(struct transaction *t)
 {
-	struct body_limits limits = { t->rule->drain_limit, t->rule->drain_limit };
+	uint64_t most = (uint64_t)t->rule->drain_limit + BUF_BLOCK;
+	struct body_limits limits = { most, most };
 
 	t->saved_body = body_new(t->arena, &limits, t->worker->spool);
-	t->saved_whole = false;
 }
 
-bool answer_drained(struct transaction *t, struct str span)
+/* Longer than drain-limit. The answer does not need the rest, and takes a fresh
+ * connection; where it does need it, or needs this connection, there is none, and
+ * the client gets the challenge: what was kept aside, then what still comes. */
+static void drained_too_much(struct transaction *t)
+{
+	if (t->plan.same_connection)
+		answer_none(t, UNANSWERED_AUTH_BOUND);
+	else if (t->plan.wants_body)
+		answer_none(t, UNANSWERED_NO_VALUE);
+	if (t->unanswered == UNANSWERED_NONE) {
+		transaction_lose_upstream(t, WHY_DONE);
+	} else if (t->snapshot->config->on_unanswered == UNANSWERED_502) {
+		transaction_fail(t, WHY_UNANSWERED);
+	} else {
+		t->saved = t->response;
+		t->saved_waits = true;
+		POST(t, .event = NO_ANSWER);
+	}
+}
+
+void answer_drained(struct transaction *t, struct str span)
 {
 	struct body *b = t->saved_body;
 
-	if (!b || body_length(b) + span.len > t->rule->drain_limit)
-		return false;
-	return body_append(b, span) == span.len;
+	if (!b || body_append(b, span) != span.len)
+		transaction_lose_upstream(t, WHY_DONE);
+	else if (body_length(b) > t->rule->drain_limit)
+		drained_too_much(t);
 }
 
 /* The challenge's body in one piece, for a rule that reads it. */
@@ -113,15 +212,6 @@ static struct str saved_text(struct transaction *t)
 
 /* -- the replay's fields -------------------------------------------------------------- */
 
-static void drop_named(struct headers *h, struct str name)
-{
-	enum header_id id = header_lookup(name);
-
-	for (unsigned i = 0; i < h->count; i++)
-		if (h->at[i].id == id && str_eq_nocase(h->at[i].name, name))
-			h->at[i].dropped = true;
-}
-
 static bool carries(struct header *add, unsigned n, struct str name)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -147,71 +237,75 @@ static bool prepare_fields(struct transaction *t)
 			all[n++] = always[i];
 	for (unsigned i = 0; i < a->n; i++)
 		all[n++] = a->add[i];
-	if (a->merged_cookie && a->cookie.len)
-		all[n++] = (struct header){ .name = STR("Cookie"), .value = a->cookie,
+	if (t->cookie.len)
+		all[n++] = (struct header){ .name = STR("Cookie"), .value = t->cookie,
 					    .id = HEADER_COOKIE };
-	for (unsigned i = 0; i < n; i++)
-		drop_named(&t->request.fields, all[i].name);
-	if (a->merged_cookie)
-		headers_drop(&t->request.fields, HEADER_COOKIE);
-	if (t->plan.without_authorization)
-		headers_drop(&t->request.fields, HEADER_AUTHORIZATION);
 	t->add = all;
 	t->add_n = n;
 	return true;
 }
 
-static void waited(evutil_socket_t fd, short what, void *arg)
+/* Cookies that challenges set reach the client ahead of the final response's own,
+ * and so does the token by which the server proves itself (RFC 4559 4.2). */
+static bool carry(struct transaction *t)
 {
-	struct transaction *t = arg;
-	struct session *s = t->session;
+	const struct headers *from = &t->response.fields;
+	const struct header *h = NULL;
+	bool ok = true;
 
-	POST(t, .event = GOT_ANSWER);
-	session_settle(s);
-}
-
-static bool wait_first(struct transaction *t)
-{
-	uint32_t ms = t->plan.delay_ms;
-	struct timeval tv = { ms / 1000, (ms % 1000) * 1000 };
-
-	if (!t->delay)
-		t->delay = evtimer_new(t->worker->base, waited, t);
-	if (!t->delay)
-		return false;
-	t->waited_ms += ms;
-	return evtimer_add(t->delay, &tv) == 0;
+	while ((h = headers_next(from, HEADER_SET_COOKIE, h)))
+		ok = ok && headers_add(&t->carried, t->arena, h->name, h->value);
+	for (h = NULL; (h = headers_next(from, HEADER_WWW_AUTHENTICATE, h));)
+		if (t->plan.without_authorization && bound_is_token(h->value))
+			ok = ok && headers_add(&t->carried, t->arena, h->name, h->value);
+	return ok;
 }
 
 static void give_none(struct transaction *t, enum unanswered u)
 {
-	t->unanswered = u;
-	t->worker->counters.unanswered[u]++;
+	answer_none(t, u);
 	t->why = WHY_UNANSWERED;
 	POST(t, .event = NO_ANSWER, .kept = t->saved_whole);
+}
+
+static void waited(struct transaction *t)
+{
+	POST(t, .event = GOT_ANSWER);
+}
+
+static bool prepare(struct transaction *t)
+{
+	if (t->answer.merged_cookie)
+		t->cookie = t->answer.cookie.len ? t->answer.cookie : STR("");
+	t->saved = t->response;
+	return carry(t) && prepare_fields(t);
 }
 
 void answer_ask(struct transaction *t)
 {
 	struct challenge_facts f = facts_of(t);
-	enum unanswered u;
+	enum unanswered u = UNANSWERED_NONE;
 
-	t->saved = t->response;
-	f.response = &t->saved;
-	u = challenge_answer(&f, &t->plan, saved_text(t), t->https, t->arena, &t->answer);
-	if (u == UNANSWERED_NONE && !prepare_fields(t))
+	if (t->plan.wants_body)
+		u = make_answer(t, &f, saved_text(t));
+	if (u == UNANSWERED_NONE && !prepare(t))
 		u = UNANSWERED_NO_VALUE;
 	if (u != UNANSWERED_NONE) {
+		t->saved = t->response;
 		give_none(t, u);
 		return;
 	}
-	t->replays++;
+	transaction_sleep(t);
 	t->expecting = t->holding = false;
+	t->replays++;
 	count(t->worker, COUNT_REPLAYS);
-	learn_challenged(t->worker->learn, memory_origin(t), t->target, clock_ms());
-	if (!t->plan.delay_ms)
+	memory_challenged(t);
+	if (!t->plan.delay_ms) {
 		POST(t, .event = GOT_ANSWER);
-	else if (!wait_first(t))
+		return;
+	}
+	t->waited_ms += t->plan.delay_ms;
+	if (!transaction_wake(t, t->plan.delay_ms, waited))
 		give_none(t, UNANSWERED_TOO_LATE);
 }
 
@@ -233,6 +327,8 @@ void answer_record(struct transaction *t)
 	char who[64];
 	struct recorder_facts f;
 
+	if (t->replays && !attempt_now(t)->status)
+		count(t->worker, COUNT_REPLAYS_LOST);
 	if (!recorder_wants(t->worker->recorder, clock_ms()))
 		return;
 	f = (struct recorder_facts){

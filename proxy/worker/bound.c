@@ -11,6 +11,7 @@ struct bound {
 	struct conn *conn;		/* NULL while a transaction uses it */
 	struct tls_ctx *tls;
 	uint32_t via;
+	bool logged_in;
 	uint16_t port, host_len;
 	char host[];
 };
@@ -23,13 +24,18 @@ static bool names_scheme(struct str value)
 	return str_eq_nocase(scheme, STR("NTLM")) || str_eq_nocase(scheme, STR("Negotiate"));
 }
 
-/* The request carries such credentials, or goes where they were accepted. */
+bool bound_is_token(struct str value)
+{
+	return names_scheme(value) && memchr(value.at, ' ', value.len);
+}
+
+/* The request carries such credentials. */
 void bound_request(struct transaction *t)
 {
 	const struct header *h = headers_find(&t->request.fields, HEADER_AUTHORIZATION);
 
 	if (h && names_scheme(h->value))
-		t->bound = true;
+		t->bound = t->logged_in = true;
 }
 
 static bool offers_scheme(const struct headers *fields)
@@ -47,14 +53,18 @@ static bool offers_scheme(const struct headers *fields)
 }
 
 /* RFC 4559 6: tells the client that this proxy keeps the two connections
- * together. */
+ * together. Connection names it, so that a proxy on the way that does not know it
+ * does not promise what it cannot keep. */
 void bound_response(struct transaction *t)
 {
-	if (t->response.status != 401 || !offers_scheme(&t->response.fields))
+	struct headers *h = &t->response.fields;
+
+	if (t->response.status != 401 || !offers_scheme(h))
 		return;
 	t->bound = true;
-	headers_add(&t->response.fields, t->arena, STR("Proxy-Support"),
-		    STR("Session-Based-Authentication"));
+	headers_drop(h, HEADER_PROXY_SUPPORT);
+	headers_add(h, t->arena, STR("Proxy-Support"), STR("Session-Based-Authentication"));
+	headers_add(h, t->arena, STR("Connection"), STR("Proxy-Support"));
 }
 
 void session_unbind(struct session *s)
@@ -103,6 +113,7 @@ struct conn *bound_take(struct transaction *t)
 	c = b->conn;
 	b->conn = NULL;
 	t->bound = true;
+	t->logged_in |= b->logged_in;
 	return c;
 }
 
@@ -120,7 +131,7 @@ bool bound_keep(struct transaction *t, struct conn *c)
 		return true;
 	}
 	*b = (struct bound){ .session = s, .conn = c, .tls = t->key.tls, .port = t->key.port,
-			     .via = via_of(&t->key),
+			     .via = via_of(&t->key), .logged_in = t->logged_in,
 			     .host_len = (uint16_t)t->key.host.len };
 	memcpy(b->host, t->key.host.at, t->key.host.len);
 	s->bound = b;

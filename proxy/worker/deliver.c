@@ -54,17 +54,26 @@ void deliver_interim(struct transaction *t)
 	deliver_flush(t);
 }
 
-/* The challenge's Set-Cookie lines, ahead of the final response's own. */
-static void carry_cookies(struct transaction *t, struct response *p)
+static bool carries(const struct headers *h, const struct header *line)
 {
-	const struct headers *from = &t->saved.fields;
-	struct headers all = { 0 };
-	const struct header *h = NULL;
+	const struct header *f = NULL;
 
-	if (!t->replays || !headers_find(from, HEADER_SET_COOKIE))
+	while ((f = headers_next(h, line->id, f)))
+		if (str_eq(f->value, line->value))
+			return true;
+	return false;
+}
+
+/* What challenges told the client, ahead of the response's own. */
+static void carry(struct transaction *t, struct response *p)
+{
+	struct headers all = { 0 };
+
+	if (!t->carried.count)
 		return;
-	while ((h = headers_next(from, HEADER_SET_COOKIE, h)))
-		headers_add(&all, t->arena, h->name, h->value);
+	for (unsigned i = 0; i < t->carried.count; i++)
+		if (!carries(&p->fields, &t->carried.at[i]))
+			headers_add(&all, t->arena, t->carried.at[i].name, t->carried.at[i].value);
 	for (unsigned i = 0; i < p->fields.count; i++)
 		if (!p->fields.at[i].dropped)
 			headers_add(&all, t->arena, p->fields.at[i].name, p->fields.at[i].value);
@@ -92,9 +101,9 @@ void deliver_head(struct transaction *t)
 
 	t->status = p.status;
 	t->said = lane_is_empty(&t->down) ? t->down.moved : UINT64_MAX;
-	carry_cookies(t, &p);
+	carry(t, &p);
 	choose_framing(t, &p);
-	if (!t->request_whole || t->worker->draining)
+	if (!t->request_whole || t->worker->draining || (t->logged_in && !p.keep))
 		t->exchange.keep_client = false;
 	put_head(t, &p, !t->exchange.keep_client);
 	deadline_set(&t->worker->net.deadlines, &t->deadline, DEADLINE_MIDWAY);
@@ -102,7 +111,7 @@ void deliver_head(struct transaction *t)
 
 bool deliver_has_room(const struct transaction *t)
 {
-	return lane_has_room(&t->down, 4) && t->down_chunks < CHUNK_ROOMS;
+	return !t->saved_waits && lane_has_room(&t->down, 4) && t->down_chunks < CHUNK_ROOMS;
 }
 
 void deliver_body(struct transaction *t, struct str span)
@@ -198,6 +207,28 @@ static bool flush_pipe(struct transaction *t)
 	return true;
 }
 
+/* The next piece of a challenge that was kept aside and is the client's after all. */
+static bool load_saved(struct transaction *t)
+{
+	struct body_span span;
+
+	if (!t->saved_waits || t->response.framing == FRAMING_NONE)
+		return t->saved_waits = false;
+	t->down_chunks = 0;
+	body_next(t->saved_body, &span);
+	if (span.len && t->chunk_down)
+		lane_add(&t->down, chunk_line(t->down_chunk[t->down_chunks++], span.len));
+	for (int i = 0; i < span.n; i++)
+		lane_add(&t->down, (struct str){ span.v[i].iov_base, span.v[i].iov_len });
+	if (span.len && t->chunk_down)
+		lane_add(&t->down, STR("\r\n"));
+	body_taken(t->saved_body, span.len);	/* recorded, so the slices stay */
+	t->saved_waits = span.len != 0;
+	if (!span.len && t->chunk_down && t->exchange.state == EX_FLUSH)
+		lane_add(&t->down, chunk_last(&t->response.trailers, t->arena));
+	return true;
+}
+
 bool deliver_flush(struct transaction *t)
 {
 	uint64_t before = t->down.moved;
@@ -205,7 +236,9 @@ bool deliver_flush(struct transaction *t)
 
 	if (t->over)
 		return false;
-	io = lane_flush(&t->down, t->session->client);
+	do
+		io = lane_flush(&t->down, t->session->client);
+	while (io == IO_DONE && load_saved(t));
 	t->worker->counters.n[COUNT_OCTETS_OUT] += t->down.moved - before;
 	switch (io) {
 	case IO_DONE:
@@ -232,7 +265,8 @@ bool deliver_flush(struct transaction *t)
 
 bool deliver_can_splice(const struct transaction *t)
 {
-	if (t->chunk_down || !lane_is_empty(&t->down) || buf_unread(&t->up_in).len)
+	if (t->chunk_down || !lane_is_empty(&t->down) || t->saved_waits ||
+	    buf_unread(&t->up_in).len)
 		return false;
 	if (!conn_is_plain(t->upstream) || !conn_is_plain(t->session->client))
 		return false;
@@ -288,33 +322,24 @@ void deliver_splice(struct transaction *t)
 void deliver_restore(struct transaction *t)
 {
 	struct response p = t->saved;
-	struct body_span span = { 0 };
 
-	t->unanswered = t->unanswered ? t->unanswered : UNANSWERED_TOO_LATE;
+	if (t->unanswered == UNANSWERED_NONE)
+		answer_none(t, t->exchange.bound ? UNANSWERED_AUTH_BOUND : UNANSWERED_NOT_SENT);
+	if (t->snapshot->config->on_unanswered == UNANSWERED_502) {
+		t->why = t->why == WHY_DONE ? WHY_UNANSWERED : t->why;
+		reply(t);
+		return;
+	}
+	t->why = WHY_DONE;
 	t->status = p.status;
-	t->response = p;
-	t->replays = 0;
+	t->response = t->saved;
+	carry(t, &p);
 	choose_framing(t, &p);
-	if (!t->request_whole)
+	t->response.framing = p.framing;
+	if (!t->request_whole || t->logged_in || t->worker->draining)
 		t->exchange.keep_client = false;
 	put_head(t, &p, !t->exchange.keep_client);
-	if (t->saved_body && body_rewind(t->saved_body))
-		body_next(t->saved_body, &span);
-	for (int i = 0; i < span.n && p.framing != FRAMING_NONE; i++) {
-		struct str piece = { span.v[i].iov_base, span.v[i].iov_len };
-
-		if (!t->chunk_down) {
-			lane_add(&t->down, piece);
-			continue;
-		}
-		if (i == 0)
-			lane_add(&t->down, chunk_line(t->down_chunk[0], span.len));
-		lane_add(&t->down, piece);
-		if (i == span.n - 1)
-			lane_add(&t->down, STR("\r\n"));
-	}
-	if (t->chunk_down)
-		lane_add(&t->down, STR("0\r\n\r\n"));
+	t->saved_waits = t->saved_body && body_rewind(t->saved_body);
 	deliver_flush(t);
 }
 

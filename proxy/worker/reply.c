@@ -142,6 +142,7 @@ void reply(struct transaction *t)
 	if (arena_full(t->arena))
 		head = STR("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n"
 			   "Connection: close\r\n\r\n");
+	t->saved_waits = false;
 	lane_drop(&t->down);
 	lane_add(&t->down, head);
 	if (t->request.kind != METHOD_HEAD && !arena_full(t->arena))

@@ -223,7 +223,9 @@ static void note(struct transaction *t)
 static void next_exchange(struct session *s)
 {
 	struct transaction *t = s->transaction;
-	bool keep = t->exchange.keep_client && !s->worker->draining && !conn_is_dead(s->client);
+	bool login_lost = t->logged_in && !s->bound;
+	bool keep = t->exchange.keep_client && !login_lost && !s->worker->draining &&
+		    !conn_is_dead(s->client);
 	bool whole = t->request_whole && t->why == WHY_DONE && s->phase != SESSION_TUNNEL;
 	bool gone = t->why == WHY_CLIENT_GONE || s->phase == SESSION_TUNNEL;
 

@@ -97,6 +97,33 @@ struct log_ctx transaction_log_ctx(const struct transaction *t, char room[64])
 				 t->doing };
 }
 
+/* -- waiting ----------------------------------------------------------------------- */
+
+static void woken(evutil_socket_t fd, short what, void *arg)
+{
+	struct transaction *t = arg;
+	struct session *s = t->session;
+
+	t->wake(t);
+	session_settle(s);
+}
+
+bool transaction_wake(struct transaction *t, uint32_t ms, void (*fn)(struct transaction *t))
+{
+	struct timeval tv = { ms / 1000, (ms % 1000) * 1000 };
+
+	if (!t->delay)
+		t->delay = evtimer_new(t->worker->base, woken, t);
+	t->wake = fn;
+	return t->delay && evtimer_add(t->delay, &tv) == 0;
+}
+
+void transaction_sleep(struct transaction *t)
+{
+	if (t->delay)
+		evtimer_del(t->delay);
+}
+
 /* -- effects --------------------------------------------------------------------- */
 
 static void open_any(struct transaction *t)
@@ -181,11 +208,13 @@ void transaction_lose_client(struct transaction *t)
 
 /* May the request be sent once more without being asked (RFC 9110 9.2.2)? Only
  * on a connection that was used before and said nothing this time: then it was
- * closing while we wrote. If not an octet left us, any method may. */
+ * closing while we wrote. If not an octet left us, any method may. A login that
+ * belongs to the connection is worth nothing on another, and a replay was counted. */
 static bool is_retryable(const struct transaction *t, bool unsent)
 {
-	return t->reused && !t->heard && (!t->body || body_can_rewind(t->body)) &&
-	       (unsent || method_is_idempotent(t->request.kind));
+	return t->reused && !t->heard && !t->logged_in &&
+	       (!t->body || body_can_rewind(t->body)) &&
+	       (unsent || (!t->replays && method_is_idempotent(t->request.kind)));
 }
 
 void transaction_lose_upstream(struct transaction *t, enum why why)
@@ -194,6 +223,8 @@ void transaction_lose_upstream(struct transaction *t, enum why why)
 
 	if (why != WHY_DONE)
 		t->why = why;
+	if (t->logged_in && t->reused && !t->heard && !t->replays)
+		t->why = WHY_LOGIN_LOST;
 	if (is_retryable(t, unsent && t->upstream))
 		count(t->worker, COUNT_RETRIES);
 	POST(t, .event = LOST_UPSTREAM, .retryable = is_retryable(t, unsent && t->upstream),

@@ -182,9 +182,39 @@ static void add_login(struct transaction *t, struct head_extra *x)
 	x->add = add;
 }
 
+static bool is_replaced(const struct transaction *t, const struct header *h)
+{
+	if (h->id == HEADER_COOKIE && t->cookie.at)
+		return true;
+	if (h->id == HEADER_AUTHORIZATION && t->replays && t->plan.without_authorization)
+		return true;
+	for (unsigned i = 0; i < t->add_n; i++)
+		if (h->id == t->add[i].id && str_eq_nocase(h->name, t->add[i].name))
+			return true;
+	return false;
+}
+
+/* What the client sent, but for the lines in whose place others are sent now. The
+ * request itself stays as it came: another challenge may have to be judged by it. */
+static bool replace(struct transaction *t, struct request *q)
+{
+	struct headers *h = &q->fields;
+	struct header *at = arena_get(t->arena, h->count * sizeof *at);
+
+	if (!at)
+		return false;
+	memcpy(at, h->at, h->count * sizeof *at);
+	h->at = at;
+	for (unsigned i = 0; i < h->count; i++)
+		if (is_replaced(t, &at[i]))
+			at[i].dropped = true;
+	return true;
+}
+
 /* The client's Expect is forwarded; an added one of ours is in t->add. */
 static struct str head_of(struct transaction *t)
 {
+	struct request q = t->request;
 	struct head_extra x = {
 		.add = t->add, .n = t->add_n,
 		.via = via(t, t->request.minor, t->snapshot->via_line),
@@ -195,7 +225,9 @@ static struct str head_of(struct transaction *t)
 		x.target = absolute(t);
 		add_login(t, &x);
 	}
-	return request_head(&t->request, &x, t->arena);
+	if ((t->add_n || t->replays) && q.fields.count && !replace(t, &q))
+		return STR_NONE;
+	return request_head(&q, &x, t->arena);
 }
 
 void upstream_send(struct transaction *t)
@@ -294,7 +326,7 @@ void upstream_pump(struct transaction *t)
 		case IO_WANT_WRITE:
 			return;
 		}
-		if (is_held(t))
+		if (is_held(t) && memory_held(t))
 			return;
 		if (t->span) {
 			took_span(t);
@@ -316,7 +348,7 @@ static void took_interim(struct transaction *t)
 	bool is_continue = t->response.status == 100;
 
 	if (is_continue && t->expecting) {
-		t->expecting = false;
+		transaction_sleep(t);
 		upstream_release(t);
 		return;
 	}
@@ -352,8 +384,9 @@ static void took_head(struct transaction *t)
 		took_interim(t);
 		return;
 	}
-	bound_response(t);
 	headers_drop_hop_by_hop(&t->response.fields);
+	bound_response(t);
+	transaction_sleep(t);
 	attempt_now(t)->status = status;
 	attempt_now(t)->head_ms = clock_ms() - attempt_now(t)->started_ms;
 	if (status == 407 && in_absolute_form(t)) {
@@ -394,8 +427,8 @@ static void took_body(struct transaction *t, struct str span)
 {
 	if (t->exchange.state == EX_STREAM)
 		deliver_body(t, span);
-	else if (!answer_drained(t, span))
-		transaction_lose_upstream(t, WHY_DONE);	/* longer than drain-limit */
+	else
+		answer_drained(t, span);
 }
 
 /* Takes apart what is in the block, until it is used up or the client's lane

@@ -108,6 +108,17 @@ static void bound_login_closes(void **state)
 	       DO_DROP_UPSTREAM | DO_RESTORE, EX_FLUSH });
 }
 
+static void challenge_too_long_to_swallow(void **state)
+{
+	PLAY({ F(.event = GOT_REQUEST, .keep = true), DO_OPEN, EX_OPEN },
+	     { F(.event = GOT_UPSTREAM), DO_SEND, EX_SEND },
+	     { F(.event = REQUEST_SENT), 0, EX_SEND },
+	     { F(.event = GOT_RESPONSE, .challenge = true, .bound = true), DO_DRAIN, EX_DRAIN },
+	     { F(.event = NO_ANSWER), DO_STREAM, EX_STREAM },
+	     { F(.event = RESPONSE_ENDED, .keep = true), DO_KEEP_UPSTREAM, EX_FLUSH },
+	     { F(.event = CLIENT_TOOK_ALL), DO_FINISH, EX_OVER });
+}
+
 static void refused_and_broken(void **state)
 {
 	PLAY({ F(.event = GOT_REQUEST, .refused = true), DO_REPLY, EX_FLUSH },
@@ -222,6 +233,7 @@ int main(void)
 		cmocka_unit_test(replay_cannot_be_sent),
 		cmocka_unit_test(stale_connection),
 		cmocka_unit_test(bound_login_closes),
+		cmocka_unit_test(challenge_too_long_to_swallow),
 		cmocka_unit_test(refused_and_broken),
 		cmocka_unit_test(random_play),
 		cmocka_unit_test(impossible_facts),
