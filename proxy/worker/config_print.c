@@ -320,7 +320,18 @@ static const char *const man_rules[] = {
 };
 
 static const char *const man_supply[] = {
-	"`supply \"FIELD\" { ... }` inside of a rule names a header field that the replay carries.",
+	"`supply \"FIELD\" { ... }` inside of a rule names a header field that the replay carries, "
+	"in the place of any of that name that the client sent.",
+	"Not every field can be supplied: not those that we write ourselves (`Host`, `Via`, "
+	"`Content-Length`, `Transfer-Encoding` and others that belong to one connection), not "
+	"`Ms-Echo-Reply`, and not `Cookie`: cookies that a 449 sets are sent back anyhow, merged "
+	"into the client's own.",
+	"A value that is not in the 449, or that cannot stand in a header field, is not sent: the "
+	"449 goes to the client, with the reason no-value. Regular expressions run with limits "
+	"on steps and depth, JSON may be 64 levels deep, and the 449's body counts as far as "
+	"`drain-limit`.",
+	"Files are looked for in `$CREDENTIALS_DIRECTORY` first, then beside the configuration; "
+	"HUP reads them again. What they hold is never shown.",
 	NULL
 };
 

@@ -108,14 +108,16 @@ static bool supply_from(struct loading *l, const struct value *v, struct supply 
 			     "mean header:%s", v->text, v->text);
 }
 
-/* May a rule set this field? Framing, routing and the echo itself are ours. */
+/* May a rule set this field? Framing, routing and the echo are ours. So is Cookie:
+ * what a 449 sets is merged into the client's own, and a rule's would be instead of
+ * all of them, which would log its users out. */
 static bool is_ours(struct str name)
 {
 	enum header_id id = header_lookup(name);
 
 	return (header_traits(id) & (TRAIT_HOP | TRAIT_FRAMING)) || id == HEADER_HOST ||
 	       id == HEADER_EXPECT || id == HEADER_VIA || id == HEADER_MAX_FORWARDS ||
-	       id == HEADER_TRAILER;
+	       id == HEADER_TRAILER || id == HEADER_MS_ECHO_REPLY || id == HEADER_COOKIE;
 }
 
 static bool take_supply(struct loading *l, const struct supply_form *form, struct supply *s)

@@ -108,12 +108,13 @@ static const struct option of_file[] = {
 	  .text = "Such an origin gets no replays for `breaker-pause`. 0: never pauses." },
 	{ .name = "breaker-pause", .kind = &kind_duration, .fallback = "30s", RANGE(SECOND, DAY),
 	  IN(config, breaker_pause), .help = "how long that origin gets no replays" },
-	{ .name = "expect-threshold", .kind = &kind_size, .fallback = "1M", RANGE(0, 1024 * G),
+	{ .name = "expect-threshold", .kind = &kind_size, .fallback = "64K", RANGE(0, 1024 * G),
 	  .words = word_never, IN(config, expect_threshold),
 	  .help = "bodies this long ask first, where 449 is usual",
-	  .text = "Towards an origin that is known to challenge, such a request is sent with "
-		  "`Expect: 100-continue`, so that a 449 does not cost an upload. `never`: not at "
-		  "all." },
+	  .text = "Towards an origin that was seen to challenge in the last ten minutes, such a "
+		  "request is sent with `Expect: 100-continue`, so that a 449 does not cost an "
+		  "upload. An origin that answers 417, or says nothing for a second, is not asked "
+		  "again. `never`: not at all." },
 
 	{ .group = "Request bodies", .name = "body-memory", .kind = &kind_size, .fallback = "64K",
 	  RANGE(4 * K, G), IN(config, body_memory),
@@ -307,7 +308,8 @@ static const struct option of_supply[] = {
 		  "`body:/POINTER`, a JSON pointer into the 449's body; `body~REGEX`, the first "
 		  "group of a Perl-compatible regular expression, or all that it matches." },
 	{ .name = "value", .kind = &kind_text, .fallback = "", .at = OPTION_NOWHERE,
-	  .help = "the value itself, instead of from" },
+	  .help = "the value itself, instead of from",
+	  .text = "It is shown by `-T` and `match`: a secret belongs into a file." },
 	{ .name = "always", .kind = &kind_switch, .fallback = "no", IN(supply, always),
 	  .help = "send the field with every request, not only with a replay",
 	  .text = "For `value` and `file:NAME`." },

@@ -177,7 +177,7 @@ static void test_defaults(void **state)
 	assert_false(c->replay_idempotent_only);
 	assert_int_equal(c->drain_limit, 64 << 10);
 	assert_int_equal(c->retry_after_max, 2000);
-	assert_int_equal(c->expect_threshold, 1 << 20);
+	assert_int_equal(c->expect_threshold, 64 << 10);
 	assert_int_equal(c->access.connect_ports_n, 1);
 	assert_int_equal(c->access.connect_ports[0].first, 443);
 	assert_int_equal(c->access.allow.n, 0);
@@ -400,6 +400,12 @@ static void test_complaints(void **state)
 		  "Content-Length is a field that we write ourselves" },
 		{ "rule x { supply host { value = 1 } }", "t.conf:1: supply: host is a field that we "
 		  "write ourselves" },
+		{ "rule x { supply Connection { value = 1 } }", "t.conf:1: supply: Connection is a "
+		  "field that we write ourselves" },
+		{ "rule x { supply Cookie { value = 1 } }", "t.conf:1: supply: Cookie is a field "
+		  "that we write ourselves" },
+		{ "rule x { supply Ms-Echo-Reply { value = 1 } }", "t.conf:1: supply: Ms-Echo-Reply "
+		  "is a field that we write ourselves" },
 		{ "rule x { supply \"a b\" { value = 1 } }", "t.conf:1: supply: \"a b\" is not a "
 		  "field name" },
 		{ "rule x { supply A { value = \" a\" } }", "t.conf:1: value: \" a\" is not a field "
