@@ -107,12 +107,13 @@ static void welcome(struct listener *l, int fd, const struct sockaddr *sa, sockl
 	count(w, COUNT_ACCEPTED);
 	per_address[slot]++;
 	s = session_open(w, fd, sa, len, tls);
-	if (s)
-		s->denied = access_client(&c->access, sa) != WHY_DONE;
-	if (s && c->transparent && sa->sa_family != AF_UNIX)
-		redirect_learn(s);
-	else
+	if (!s) {
 		per_address[slot]--;
+		return;
+	}
+	s->denied = access_client(&c->access, sa) != WHY_DONE;
+	if (c->transparent && sa->sa_family != AF_UNIX)
+		redirect_learn(s);
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
