@@ -15,8 +15,8 @@ struct transaction;
 struct access_log *access_log_new(const char *path, struct counters *c);
 void access_log_free(struct access_log *l);	/* writes what waits */
 void access_log_note(struct access_log *l, const struct transaction *t);
-/* Between two turns of the loop: writes when much waits, or when it waited for
- * a second. */
+/* Between two turns of the loop: writes when much waits, or when the last time
+ * was some milliseconds ago. */
 void access_log_turn(struct access_log *l);
 void access_log_flush(struct access_log *l);	/* now; NULL is fine */
 bool access_log_waits(const struct access_log *l);	/* something is not written yet */

@@ -1,8 +1,10 @@
 /* access_log: see the header. */
 #include "worker/access_log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +15,7 @@
 #include "worker/transaction.h"
 
 enum { ROOM = 128 * 1024, LINE_MOST = 12288, FIELD_MOST = 2048,
+       FIELD_MOST_IN_PIPE = 512,	/* such lines fit in PIPE_BUF whatever they hold */
        BATCH = 32 * 1024, BUSY_MS = 4 };
 
 struct access_log {
@@ -21,6 +24,7 @@ struct access_log {
 	struct counters *counters;
 	size_t used;
 	bool pipe;			/* ask poll before writing: it could wait */
+	bool torn;			/* the last line written lacks its end */
 	uint64_t written_ms;
 	time_t stamped;
 	char stamp[40], stamp_iso[40];
@@ -75,13 +79,17 @@ static void drop_lines(struct access_log *l, const char *from, size_t n)
 /* A pipe takes PIPE_BUF octets whole or not at all: so lines are never torn. */
 static size_t piece(const struct access_log *l, const char *from, size_t left)
 {
-	size_t most = 4096;
+	const char *end = l->pipe && left > PIPE_BUF ? memrchr(from, '\n', PIPE_BUF) : NULL;
 
-	if (!l->pipe || left <= most)
-		return left;
-	while (most && from[most - 1] != '\n')
-		most--;
-	return most ? most : left;
+	return end ? (size_t)(end - from) + 1 : left;
+}
+
+/* A full disk may take half a line: the next one must not be glued to it. */
+static bool mend(struct access_log *l)
+{
+	if (l->torn)
+		l->torn = write(l->fd, "\n", 1) != 1;
+	return !l->torn;
 }
 
 void access_log_flush(struct access_log *l)
@@ -92,14 +100,16 @@ void access_log_flush(struct access_log *l)
 		return;
 	while (done < l->used) {
 		size_t n = piece(l, l->room + done, l->used - done);
-		ssize_t r = takes_more(l) ? write(l->fd, l->room + done, n) : -1;
+		ssize_t r = takes_more(l) && mend(l) ? write(l->fd, l->room + done, n) : -1;
 
-		if (r <= 0) {
-			drop_lines(l, l->room + done, l->used - done);
+		if (r <= 0)
 			break;
-		}
 		done += (size_t)r;
+		l->torn = l->room[done - 1] != '\n';
+		if (l->torn)
+			break;
 	}
+	drop_lines(l, l->room + done, l->used - done);
 	l->used = 0;
 }
 
@@ -161,12 +171,12 @@ static void stamp(struct access_log *l)
 /* Quotes, backslashes and what is not printable become \xHH: a line stays one
  * line and a quoted field one field. The result is also legal in JSON once the
  * backslash is doubled. */
-static size_t escape(char *to, struct str s, bool json)
+static size_t escape(char *to, struct str s, size_t most, bool json)
 {
 	static const char hex[] = "0123456789abcdef";
 	size_t n = 0;
 
-	for (size_t i = 0; i < s.len && n < FIELD_MOST - 8; i++) {
+	for (size_t i = 0; i < s.len && n < most - 8; i++) {
 		unsigned char c = (unsigned char)s.at[i];
 
 		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
@@ -189,6 +199,7 @@ static size_t escape(char *to, struct str s, bool json)
 
 struct line {
 	char *at, *end;
+	size_t field_most;
 	bool json;
 };
 
@@ -204,9 +215,9 @@ static void put(struct line *l, const char *s)
 
 static void put_str(struct line *l, struct str s)
 {
-	if ((size_t)(l->end - l->at) < FIELD_MOST)
+	if ((size_t)(l->end - l->at) < l->field_most)
 		return;
-	l->at += escape(l->at, s, l->json);
+	l->at += escape(l->at, s, l->field_most, l->json);
 }
 
 static void put_u64(struct line *l, uint64_t n)
@@ -361,20 +372,28 @@ static void json(struct line *l, const struct transaction *t, struct access_log 
 	put(l, "}\n");
 }
 
-void access_log_note(struct access_log *l, const struct transaction *t)
+static size_t compose(struct access_log *l, const struct transaction *t, size_t field_most)
 {
 	bool as_json = t->snapshot->config->log_format == LOG_JSON;
-	struct line line;
+	struct line line = { l->room + l->used, l->room + ROOM, field_most, as_json };
 
-	stamp(l);
-	if (ROOM - l->used < 2 * LINE_MOST)
-		access_log_flush(l);
-	line = (struct line){ l->room + l->used, l->room + ROOM - 1, as_json };
 	if (as_json)
 		json(&line, t, l);
 	else
 		combined(&line, t, l);
-	if (line.at[-1] != '\n')	/* cut: still one line */
-		*line.at++ = '\n';
-	l->used = (size_t)(line.at - l->room);
+	return (size_t)(line.at - l->room) - l->used;
+}
+
+void access_log_note(struct access_log *l, const struct transaction *t)
+{
+	size_t n;
+
+	stamp(l);
+	if (ROOM - l->used < 2 * LINE_MOST)
+		access_log_flush(l);
+	n = compose(l, t, FIELD_MOST);
+	if (l->pipe && n > PIPE_BUF)
+		n = compose(l, t, FIELD_MOST_IN_PIPE);
+	assert(n <= LINE_MOST && l->room[l->used + n - 1] == '\n');
+	l->used += n;
 }
