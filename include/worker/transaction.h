@@ -63,6 +63,7 @@ struct transaction {
 	/* the attempt */
 	struct conn *upstream;
 	struct want *want;
+	uint64_t dialled_ms;
 	struct buf up_in;		/* octets from upstream; the down lane points into it */
 	struct reader *from_upstream;
 	struct response response;
@@ -91,6 +92,8 @@ struct transaction {
 	struct headers carried;		/* lines of challenges that the client must see */
 	struct str cookie;		/* the request's, with what challenges set; at NULL: none */
 	unsigned challenges, replays;
+	unsigned replays_heard;		/* ... that got an answer */
+	uint64_t replay_octets;		/* of the body, sent in replays */
 	enum family family;		/* of the first challenge */
 	enum unanswered unanswered;	/* why the last 449 was passed on */
 	uint32_t waited_ms;
@@ -173,6 +176,7 @@ void answer_drain(struct transaction *t);
 void answer_drained(struct transaction *t, struct str span);
 void answer_ask(struct transaction *t);
 void answer_none(struct transaction *t, enum unanswered u);	/* the client gets the 449 */
+void answer_account(struct transaction *t);	/* what the 449s of this exchange cost */
 void answer_record(struct transaction *t);	/* into the flight recorder, at the end */
 /* memory.c: what rules and the worker's memory add to a first attempt, and what
  * is learned from a final response head (bool: go on; false: it was our Expect

@@ -1,6 +1,6 @@
 /* worker: one thread, one loop, and everything a connection needs, shared with
  * nobody: pool, resolver, TLS contexts, memory of origins, counters. Other
- * threads talk to it by worker_tell() only. */
+ * threads talk to it by worker_tell() and visit.h only. */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
@@ -21,6 +21,7 @@ struct transaction;
 struct listener;
 struct event;
 struct mint;
+struct visit;
 
 /* One configuration as one worker uses it: freed when retired and unused. */
 struct snapshot {
@@ -37,7 +38,7 @@ struct snapshot {
 };
 
 enum worker_word { WORD_CONFIG = 1, WORD_DRAIN = 2, WORD_STOP = 4, WORD_REOPEN = 8,
-		   WORD_DUMP = 16 };
+		   WORD_DUMP = 16, WORD_VISIT = 32 };
 
 struct worker {
 	unsigned index;
@@ -63,6 +64,7 @@ struct worker {
 	int ear_fd;				/* eventfd */
 	_Atomic unsigned words;			/* enum worker_word, not yet heard */
 	_Atomic(struct config *) next_config;
+	_Atomic(struct visit *) visits;	/* asked for: see visit.h */
 	_Atomic uint64_t beats;			/* turns of the loop: for the watchdog */
 	void (*watch)(void *arg, const struct transaction *t);	/* each exchange as it ends */
 	void *watch_arg;
@@ -109,7 +111,7 @@ bool contexts_usable(const struct config *c, char *why, size_t size);
 
 static inline void count(struct worker *w, enum counter c)
 {
-	w->counters.n[c]++;
+	counter_add(&w->counters.n[c], 1);
 }
 
 #endif

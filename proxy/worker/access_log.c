@@ -73,7 +73,7 @@ static bool takes_more(const struct access_log *l)
 static void drop_lines(struct access_log *l, const char *from, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		l->counters->n[COUNT_LOG_DROPPED] += from[i] == '\n';
+		counter_add(&l->counters->n[COUNT_LOG_DROPPED], from[i] == '\n');
 }
 
 /* A pipe takes PIPE_BUF octets whole or not at all: so lines are never torn. */

@@ -60,7 +60,7 @@ static void tell_counters(struct transaction *t)
 {
 	struct counters *c = &t->worker->counters;
 
-	c->family[t->plan.family]++;
+	counter_add(&c->family[t->plan.family], 1);
 	if (t->plan.unanswered == UNANSWERED_NO_HEADER)
 		count(t->worker, COUNT_CHALLENGE_BARE);
 	if (t->plan.unanswered == UNANSWERED_BAD_HEADER ||
@@ -75,7 +75,7 @@ static void tell_counters(struct transaction *t)
 void answer_none(struct transaction *t, enum unanswered u)
 {
 	t->unanswered = u;
-	t->worker->counters.unanswered[u]++;
+	counter_add(&t->worker->counters.unanswered[u], 1);
 	if (!*t->detail)
 		snprintf(t->detail, sizeof t->detail, "unanswered=%s (%s)", unanswered_word(u),
 			 unanswered_text(u));
@@ -129,6 +129,10 @@ void answer_judge(struct transaction *t, struct exchange_fact *fact)
 	t->plan.unanswered = object(t, &f, early);
 	if (!t->challenges++)
 		t->family = t->plan.family;
+	if (t->replays) {
+		t->replays_heard++;
+		count(t->worker, COUNT_REPLAYS_AGAIN);
+	}
 	t->unanswered = t->plan.unanswered;
 	t->saved_body = NULL;
 	t->saved_whole = is_empty(&t->response);
@@ -307,6 +311,18 @@ void answer_ask(struct transaction *t)
 	t->waited_ms += t->plan.delay_ms;
 	if (!transaction_wake(t, t->plan.delay_ms, waited))
 		give_none(t, UNANSWERED_TOO_LATE);
+}
+
+/* -- at the end ---------------------------------------------------------------------- */
+
+void answer_account(struct transaction *t)
+{
+	struct counters *c = &t->worker->counters;
+
+	if (!t->replays)
+		return;
+	counter_add(&c->n[COUNT_REPLAYS_LOST], t->replays - t->replays_heard);
+	counters_took(&c->added, attempt_now(t)->started_ms - t->started_ms);
 }
 
 /* -- the flight recorder ----------------------------------------------------------------- */

@@ -239,7 +239,7 @@ bool deliver_flush(struct transaction *t)
 	do
 		io = lane_flush(&t->down, t->session->client);
 	while (io == IO_DONE && load_saved(t));
-	t->worker->counters.n[COUNT_OCTETS_OUT] += t->down.moved - before;
+	counter_add(&t->worker->counters.n[COUNT_OCTETS_OUT], t->down.moved - before);
 	switch (io) {
 	case IO_DONE:
 		if (!flush_pipe(t))

@@ -81,7 +81,7 @@ static void turn_away(struct worker *w, int fd, enum why why)
 		"retrywith: 503 too-many-clients: please retry\n";
 
 	count(w, COUNT_REFUSED_CLIENTS);
-	w->counters.why[why]++;
+	counter_add(&w->counters.why[why], 1);
 	if (send(fd, words, sizeof words - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
 		shutdown(fd, SHUT_WR);
 	close(fd);

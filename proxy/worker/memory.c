@@ -259,8 +259,10 @@ static void after_replay(struct transaction *t)
 {
 	bool again = t->response.status == 449;
 
-	count(t->worker, again ? COUNT_REPLAYS_AGAIN : COUNT_REPLAYS_FINAL);
-	t->worker->counters.replay_ms += clock_ms() - attempt_now(t)->started_ms;
+	if (!again) {			/* answer_judge() has counted that one */
+		t->replays_heard++;
+		count(t->worker, COUNT_REPLAYS_FINAL);
+	}
 	if (learn_replay_result(t->worker->learn, memory_origin(t), again, clock_ms()))
 		count(t->worker, COUNT_BREAKER_TRIPS);
 	if (t->response.status == 401 && t->answer.echoed.at)

@@ -134,7 +134,7 @@ void reply(struct transaction *t)
 		return;
 	}
 	t->status = status;
-	t->worker->counters.why[t->why]++;
+	counter_add(&t->worker->counters.why[t->why], 1);
 	say(t, status);
 	t->exchange.keep_client = t->exchange.keep_client && stays && t->request_whole;
 	text = text_of(t, status);

@@ -76,7 +76,7 @@ static void close_now(struct session *s)
 	*(s->prev ? &s->prev->next : &w->sessions) = s->next;
 	if (s->next)
 		s->next->prev = s->prev;
-	w->counters.clients--;
+	counter_sub(&w->counters.clients, 1);
 	listener_left(w, s);
 	s->next = w->spare_sessions;
 	w->spare_sessions = s;
@@ -210,12 +210,14 @@ static void note(struct transaction *t)
 {
 	struct worker *w = t->worker;
 
-	counters_took(&w->counters, clock_ms() - t->started_ms);
-	w->counters.status[t->status < 1000 ? t->status : 0]++;
+	counters_took(&w->counters.duration, clock_ms() - t->started_ms);
+	counters_answered(&w->counters, t->request.method, t->status);
 	if (w->log)
 		access_log_note(w->log, t);
-	if (t->challenges)
+	if (t->challenges) {
+		answer_account(t);
 		answer_record(t);
+	}
 	if (w->watch)
 		w->watch(w->watch_arg, t);
 }
@@ -456,7 +458,7 @@ struct session *session_open(struct worker *w, int fd, const struct sockaddr *pe
 	if (s->next)
 		s->next->prev = s;
 	w->sessions = s;
-	w->counters.clients++;
+	counter_add(&w->counters.clients, 1);
 	deadline_set(deadlines_of(s), &s->deadline, DEADLINE_HEAD);
 	if (tls && !conn_secure(s->client, tls, STR_NONE))
 		close_now(s);

@@ -58,7 +58,7 @@ struct transaction *transaction_take(struct session *s)
 	lane_init(&t->down);
 	exchange_begin(&t->exchange, 0);
 	t->from_client = reader_of_requests(t->arena, &t->snapshot->limits, &t->request);
-	w->counters.sessions_busy++;
+	counter_add(&w->counters.sessions_busy, 1);
 	return t;
 }
 
@@ -77,7 +77,9 @@ void transaction_give(struct transaction *t)
 	snapshot_release(t->snapshot);
 	t->next = w->spare_transactions;
 	w->spare_transactions = t;
-	w->counters.sessions_busy--;
+	counter_sub(&w->counters.sessions_busy, 1);
+	if (t->tunnel)
+		counter_sub(&w->counters.tunnels, 1);
 }
 
 void transactions_free(struct worker *w)
@@ -379,7 +381,7 @@ void intake_buffered(struct transaction *t)
 		step = reader_feed(t->from_client, str_first(octets, room), &used, &span);
 		if (step == STEP_BODY) {
 			body_append(t->body, span);
-			t->worker->counters.n[COUNT_OCTETS_IN] += span.len;
+			counter_add(&t->worker->counters.n[COUNT_OCTETS_IN], span.len);
 		}
 		buf_used(in, used);
 		took_body(t, step);
@@ -404,7 +406,7 @@ static enum io intake_direct(struct transaction *t)
 	body_filled(t->body, got);	/* 0 as well: what was lent goes back */
 	if (io != IO_DONE)
 		return io;
-	t->worker->counters.n[COUNT_OCTETS_IN] += got;
+	counter_add(&t->worker->counters.n[COUNT_OCTETS_IN], got);
 	took_body(t, reader_skip(t->from_client, got));
 	return io;
 }
@@ -474,7 +476,7 @@ static enum io intake_piped(struct transaction *t)
 	if (io != IO_DONE)
 		return io;
 	t->piping = true;
-	t->worker->counters.n[COUNT_OCTETS_IN] += taken;
+	counter_add(&t->worker->counters.n[COUNT_OCTETS_IN], taken);
 	attempt_now(t)->body_octets += taken;
 	body_pass(t->body, taken);
 	took_body(t, reader_skip(t->from_client, taken));

@@ -239,6 +239,7 @@ void tunnel_begin(struct transaction *t)
 	t->status = t->request.kind == METHOD_CONNECT ? 200 : 101;
 	t->exchange.keep_client = false;
 	count(t->worker, COUNT_TUNNELS);
+	counter_add(&t->worker->counters.tunnels, 1);
 	deadline_clear(&t->worker->net.deadlines, &s->deadline);
 	renew(t);
 	conn_adopt(s->client, on_tunnel, n);

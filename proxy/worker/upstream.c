@@ -45,6 +45,7 @@ static void opened(void *owner, struct conn *c, enum why why, const char *detail
 
 	t->want = NULL;
 	if (c) {
+		counters_took(&t->worker->counters.connect, clock_ms() - t->dialled_ms);
 		got_upstream(t, c, false);
 	} else {
 		snprintf(t->detail, sizeof t->detail, "%s", detail);
@@ -66,6 +67,7 @@ void upstream_open(struct transaction *t, bool fresh)
 		got_upstream(t, c, true);
 		return;
 	}
+	t->dialled_ms = clock_ms();
 	t->want = pool_get(t->worker->pool, &t->key, vet, opened, t);
 	if (!t->want)
 		transaction_fail(t, WHY_OUT_OF_MEMORY);
@@ -296,8 +298,10 @@ static void took_span(struct transaction *t)
 {
 	body_taken(t->body, t->span);
 	attempt_now(t)->body_octets += t->span;
-	if (t->replays)
-		t->worker->counters.n[COUNT_REPLAY_UPLOAD] += t->span;
+	if (t->replays) {
+		t->replay_octets += t->span;
+		counter_add(&t->worker->counters.n[COUNT_REPLAY_UPLOAD], t->span);
+	}
 	t->span = 0;
 }
 
