@@ -22,6 +22,7 @@
 #include "worker/recorder.h"
 #include "worker/session.h"
 #include "worker/transaction.h"
+#include "worker/visit.h"
 
 enum {
 	RECORDED = 64,			/* challenged exchanges in the flight recorder */
@@ -184,6 +185,8 @@ static void hear(evutil_socket_t fd, short what, void *arg)
 		reopen_log(w);
 	if (words & WORD_DUMP)
 		recorder_dump_text(w->recorder, stderr);
+	if (words & WORD_VISIT)
+		visits_run(w);
 	if (words & WORD_DRAIN)
 		drain(w);
 	if (words & WORD_STOP)
@@ -402,6 +405,7 @@ void worker_free(struct worker *w)
 	let_go(w);
 	if (w->resolver)
 		resolver_free(w->resolver);
+	visits_drop(w);
 	learn_free(w->learn);
 	login_free(w->login);
 	recorder_free(w->recorder);
