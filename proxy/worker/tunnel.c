@@ -104,7 +104,8 @@ static enum move copy_some(struct direction *d, uint64_t *octets)
 
 static enum move move(struct direction *d, uint64_t *octets)
 {
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	/* An end is passed on in this very turn: nothing will tell of it again. */
+	for (unsigned i = 0; i < ROUNDS || d->eof; i++) {
 		enum move m = write_block(d);
 
 		if (m == MOVE_ON)
