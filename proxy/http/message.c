@@ -482,15 +482,44 @@ static char *put_length(char *at, uint64_t length)
 }
 
 /* Lines that are not dropped, but for those that we write ourselves. */
+static bool is_left_out(const struct header *f, enum header_id ours)
+{
+	return f->dropped || header_traits(f->id) & TRAIT_FRAMING ||
+	       (ours != HEADER_OTHER && f->id == ours);
+}
+
+/* Does the line stand in the head that was read as we would write it? */
+static bool is_as_read(const struct header *f)
+{
+	return f->value.at == f->name.at + f->name.len + 2 && f->name.at[f->name.len] == ':';
+}
+
+/* Does b's line stand right behind a's, with nothing but CRLF between? */
+static bool follows(const struct header *a, const struct header *b)
+{
+	return b->name.at == a->value.at + a->value.len + 2 && is_as_read(b);
+}
+
+/* Lines that stand in one piece in the head that was read are copied in one. */
 static char *put_fields(char *at, const struct headers *h, enum header_id ours)
 {
-	for (unsigned i = 0; i < h->count; i++) {
-		const struct header *f = &h->at[i];
+	const struct header *end = h->at + h->count;
 
-		if (f->dropped || header_traits(f->id) & TRAIT_FRAMING ||
-		    (ours != HEADER_OTHER && f->id == ours))
+	for (const struct header *f = h->at; f < end; f++) {
+		const struct header *last = f;
+
+		if (is_left_out(f, ours))
 			continue;
-		at = put_line(at, f->name, f->value);
+		if (!is_as_read(f)) {
+			at = put_line(at, f->name, f->value);
+			continue;
+		}
+		while (last + 1 < end && !is_left_out(last + 1, ours) && follows(last, last + 1))
+			last++;
+		at = put(at, (struct str){ f->name.at, (size_t)(last->value.at + last->value.len -
+								 f->name.at) });
+		at = put(at, STR("\r\n"));
+		f = last;
 	}
 	return at;
 }
