@@ -38,7 +38,8 @@ bool value_is_plain(struct str s);
 /* Numeric ADDR:PORT, [ADDR]:PORT or unix:PATH. */
 bool value_address(struct str text, struct sockaddr_storage *out, socklen_t *len);
 /* The content of the file that a value names, without the newline at its end:
- * $CREDENTIALS_DIRECTORY, then beside the configuration file, or absolute. */
+ * $CREDENTIALS_DIRECTORY (there also secrets_NAME), then beside the configuration
+ * file (there also secrets/NAME), or absolute. */
 bool value_secret(struct taker *t, const struct value *v, struct str *out);
 /* The path of that file. */
 const char *value_path(struct taker *t, const struct value *v);

@@ -303,9 +303,10 @@ static const char *const man_syntax[] = {
 	"m or h. Switches are yes, no, true, false, on or off; on the command line `--forward` and "
 	"`--no-forward` will do.",
 	"Files that are read (certificates, keys, secrets, `htpasswd`) are looked for in "
-	"`$CREDENTIALS_DIRECTORY` first (see systemd.exec(5), LoadCredential=), then beside the "
-	"configuration file; those of the command line in the working directory. The newline at "
-	"the end of a secret is not part of it.",
+	"`$CREDENTIALS_DIRECTORY` first (see systemd.exec(5), LoadCredential=), as NAME or "
+	"secrets_NAME, then beside the configuration file, as NAME or secrets/NAME; those of the "
+	"command line in the working directory. The newline at the end of a secret is not part "
+	"of it.",
 	"`retrywith -t` checks a file; `retrywith -T` prints what it comes to.",
 	NULL
 };
@@ -330,8 +331,8 @@ static const char *const man_supply[] = {
 	"449 goes to the client, with the reason no-value. Regular expressions run with limits "
 	"on steps and depth, JSON may be 64 levels deep, and the 449's body counts as far as "
 	"`drain-limit`.",
-	"Files are looked for in `$CREDENTIALS_DIRECTORY` first, then beside the configuration; "
-	"HUP reads them again. What they hold is never shown.",
+	"HUP reads the files again; but credentials of a systemd service are copies made at its "
+	"start, so a changed one needs a restart. What they hold is never shown.",
 	NULL
 };
 

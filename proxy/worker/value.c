@@ -241,9 +241,10 @@ static bool take_pin(struct taker *t, const struct option *o, const struct value
 
 /* --- files --- */
 
-static const char *in_directory(struct taker *t, struct str directory, const char *name)
+static const char *in_directory(struct taker *t, struct str directory, const char *prefix,
+				const char *name)
 {
-	return arena_print(t->arena, "%.*s/%s%c", STR_FMT(directory), name, '\0').at;
+	return arena_print(t->arena, "%.*s/%s%s%c", STR_FMT(directory), prefix, name, '\0').at;
 }
 
 static struct str directory_of(const char *path)
@@ -253,22 +254,40 @@ static struct str directory_of(const char *path)
 	return slash ? (struct str){ path, (size_t)(slash - path) } : STR(".");
 }
 
-const char *value_path(struct taker *t, const struct value *v)
-{
-	const char *credentials = getenv("CREDENTIALS_DIRECTORY");
-	const char *name = strncmp(v->text, "file:", 5) == 0 ? v->text + 5 : v->text;
+/* A directory that systemd handed over as `secrets` comes as secrets_NAME. */
+static const char *const among_credentials[] = { "", "secrets_", NULL };
+/* Where that directory was, for a person who tests the file by hand. */
+static const char *const beside_the_file[] = { "", "secrets/", NULL };
 
-	if (name[0] == '/')
-		return name;
-	if (credentials) {
-		const char *path = in_directory(t, str_of(credentials), name);
+/* The file of one of these prefixes that is there; NULL: none. */
+static const char *search(struct taker *t, struct str directory, const char *const *prefix,
+			  const char *name)
+{
+	for (; *prefix; prefix++) {
+		const char *path = in_directory(t, directory, *prefix, name);
 
 		if (path && access(path, F_OK) == 0)
 			return path;
 	}
-	if (v->line == 0 || t->form->path == NULL)
+	return NULL;
+}
+
+const char *value_path(struct taker *t, const struct value *v)
+{
+	const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+	const char *name = strncmp(v->text, "file:", 5) == 0 ? v->text + 5 : v->text;
+	const char *path = NULL;
+	struct str beside;
+
+	if (name[0] == '/')
 		return name;
-	return in_directory(t, directory_of(t->form->path), name);
+	if (credentials)
+		path = search(t, str_of(credentials), among_credentials, name);
+	if (path || v->line == 0 || t->form->path == NULL)
+		return path ? path : name;
+	beside = directory_of(t->form->path);
+	path = search(t, beside, beside_the_file, name);
+	return path ? path : in_directory(t, beside, "", name);
 }
 
 static bool take_file(struct taker *t, const struct option *o, const struct value *v, void *to)

@@ -643,6 +643,37 @@ static void test_secrets(void **state)
 		   "control characters)");
 }
 
+/* LoadCredential=secrets:DIRECTORY names what is in it secrets_NAME. */
+static void test_secrets_of_a_directory(void **state)
+{
+	const char *file = "rule r { supply A { from = \"file:word\" } } ca-key = key";
+	struct config *c;
+
+	(void)state;
+	mkdir(path_of("secrets"), 0700);
+	write_file("secrets/word", "by hand\n");
+	write_file("secrets/key", "k");
+	c = load(file);
+	assert_str(rules_at(c->rules, 0)->supply[0].text, "by hand");
+	assert_str(c->ca_key, path_of("secrets/key"));
+	config_release(c);
+
+	mkdir(path_of("given"), 0700);
+	setenv("CREDENTIALS_DIRECTORY", path_of("given"), 1);
+	c = load(file);			/* an empty directory is no obstacle */
+	assert_str(rules_at(c->rules, 0)->supply[0].text, "by hand");
+	config_release(c);
+	write_file("given/secrets_word", "in the unit\n");
+	c = load(file);
+	assert_str(rules_at(c->rules, 0)->supply[0].text, "in the unit");
+	config_release(c);
+	write_file("given/word", "by its own name\n");
+	c = load(file);
+	assert_str(rules_at(c->rules, 0)->supply[0].text, "by its own name");
+	config_release(c);
+	unsetenv("CREDENTIALS_DIRECTORY");
+}
+
 static void test_missing_secret(void **state)
 {
 	char want[256];
@@ -879,18 +910,25 @@ static int setup(void **state)
 {
 	(void)state;
 	unsetenv("CREDENTIALS_DIRECTORY");
-	return mkdtemp(directory) ? 0 : -1;
+	if (!mkdtemp(directory))
+		return -1;
+	write_file("users", "alice:$2y$05$abcdefghijklmnopqrstuu5Ls6Lyk0ESoDtuFzKQd1p7aYaB7Y8W6\n");
+	return 0;
 }
 
 static int teardown(void **state)
 {
 	static const char *const names[] = { "t.conf", "torn.conf", "nul.conf", "token", "tok",
-					     "tok2", "pass", "phrase", "cred/tok" };
+					     "tok2", "pass", "phrase", "users", "cred/tok",
+					     "secrets/word", "secrets/key",
+					     "given/secrets_word", "given/word" };
+	static const char *const directories[] = { "cred", "secrets", "given" };
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(names); i++)
 		unlink(path_of(names[i]));
-	rmdir(path_of("cred"));
+	for (size_t i = 0; i < COUNT(directories); i++)
+		rmdir(path_of(directories[i]));
 	return rmdir(directory);
 }
 
@@ -911,6 +949,7 @@ int main(void)
 		cmocka_unit_test(test_knows),
 		cmocka_unit_test(test_again),
 		cmocka_unit_test(test_secrets),
+		cmocka_unit_test(test_secrets_of_a_directory),
 		cmocka_unit_test(test_missing_secret),
 		cmocka_unit_test(test_parent_password),
 		cmocka_unit_test(test_round_trip),
