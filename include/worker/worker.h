@@ -12,6 +12,7 @@
 #include "http/body.h"
 #include "worker/config.h"
 #include "worker/counters.h"
+#include "worker/origins.h"
 
 struct access_log;
 struct login;
@@ -54,6 +55,7 @@ struct worker {
 	struct snapshot *now;
 	struct spool *spool;			/* shared by all workers */
 	struct counters counters;
+	struct origins origins;
 	struct listener *listeners;
 	uint64_t max_clients;			/* this worker's share */
 	struct session *sessions;		/* all of them */

@@ -315,14 +315,27 @@ void answer_ask(struct transaction *t)
 
 /* -- at the end ---------------------------------------------------------------------- */
 
+/* Of the 449s, the first one came before any replay; the others came of one. */
 void answer_account(struct transaction *t)
 {
 	struct counters *c = &t->worker->counters;
+	struct origin_cost cost = {
+		.challenged = 1,
+		.replays = t->replays,
+		.final = t->replays_heard - (t->challenges - 1),
+		.again = t->challenges - 1,
+		.lost = t->replays - t->replays_heard,
+		.unanswered = t->unanswered != UNANSWERED_NONE,
+		.octets = t->replay_octets,
+		.seen = (uint64_t)clock_wall(),
+	};
 
-	if (!t->replays)
-		return;
-	counter_add(&c->n[COUNT_REPLAYS_LOST], t->replays - t->replays_heard);
-	counters_took(&c->added, attempt_now(t)->started_ms - t->started_ms);
+	if (t->replays) {
+		cost.added_ms = attempt_now(t)->started_ms - t->started_ms;
+		counters_took(&c->added, cost.added_ms);
+		counter_add(&c->n[COUNT_REPLAYS_LOST], cost.lost);
+	}
+	origins_note(&t->worker->origins, memory_origin(t), &cost);
 }
 
 /* -- the flight recorder ----------------------------------------------------------------- */
