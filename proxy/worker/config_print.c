@@ -12,15 +12,21 @@ enum { WIDTH = 79 };
 
 /* --- a file that config_load() takes --- */
 
-/* As libConfuse reads it back: ${NAME} is a variable, \ and " are escaped. */
-static void print_quoted(FILE *out, const char *text)
+/* As libConfuse reads it back between quotes: ${NAME} is a variable, \ and " are
+ * escaped. */
+static void print_escaped(FILE *out, const char *text, size_t len)
 {
-	putc('"', out);
-	for (; *text; text++) {
+	for (; len--; text++) {
 		if (strchr("\"\\$", *text))
 			putc('\\', out);
 		putc(*text, out);
 	}
+}
+
+static void print_quoted(FILE *out, const char *text)
+{
+	putc('"', out);
+	print_escaped(out, text, strlen(text));
 	putc('"', out);
 }
 
@@ -30,11 +36,15 @@ static void print_parent(FILE *out, const char *url)
 	const char *user = strstr(url, "://"), *at = strrchr(url, '@');
 	const char *colon = user && at ? memchr(user + 3, ':', (size_t)(at - user - 3)) : NULL;
 
-	if (!colon)
+	if (!colon) {
 		print_quoted(out, url);
-	else
-		fprintf(out, "\"%.*s:***%s\"\t# the password is not shown",
-			(int)(colon - url), url, at);
+		return;
+	}
+	putc('"', out);
+	print_escaped(out, url, (size_t)(colon - url));
+	fputs(":***", out);
+	print_escaped(out, at, strlen(at));
+	fputs("\"\t# the password is not shown", out);
 }
 
 static void print_value(FILE *out, const struct option *o, const char *text)

@@ -716,7 +716,10 @@ static void assert_no_secret(const char *text)
 
 static void test_round_trip(void **state)
 {
-	static const char *const texts[] = { "", example, everything };
+	static const char *const texts[] = {
+		"", example, everything,
+		"parent = 'http://a\"${b}\\\\c:p\"w@proxy.example:3128/'\n",	/* found by fuzz_config */
+	};
 
 	(void)state;
 	write_file("token", "s3cret\n");
