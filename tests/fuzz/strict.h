@@ -39,8 +39,9 @@ struct strict {
 	const char *wrong;
 };
 
-/* One message off the front of text; *m is overwritten but for body_to. With STRICT_CLOSE the body is all there is,
- * and whether it is whole only the end of the stream can tell: STRICT_SHORT. */
+/* One message off the front of text; *m is overwritten but for body_to. With
+ * STRICT_CLOSE the body is all there is, and whether it is whole only the end of the
+ * stream can tell: STRICT_SHORT. */
 enum strict_verdict strict_read(struct strict *m, const char *text, size_t len,
 				enum strict_side side);
 /* The value of the first field line with this name (in lower case) of a whole
