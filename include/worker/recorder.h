@@ -36,6 +36,17 @@ struct recorder_facts {
 	unsigned attempts_n;
 };
 
+/* The head line of an exchange, for a list. The texts are printable already. */
+struct recorder_brief {
+	time_t at;
+	uint32_t ms;
+	uint16_t status;
+	enum family family;
+	enum unanswered unanswered;
+	unsigned replays, attempts;
+	struct str client, method, url, rule;
+};
+
 struct recorder;
 
 /* Keeps the last `slots` exchanges, some 8 KiB each. NULL: out of memory. */
@@ -46,6 +57,11 @@ void recorder_free(struct recorder *r);
 bool recorder_wants(struct recorder *r, uint64_t now_ms);
 void recorder_note(struct recorder *r, const struct recorder_facts *f);
 unsigned recorder_count(const struct recorder *r);
+/* back 0: the last one. False: there are not so many. The slices are good until
+ * the next recorder_note(). */
+bool recorder_brief(const struct recorder *r, unsigned back, struct recorder_brief *out);
+/* To be read at leisure, by whoever asked; NULL: out of memory. */
+struct recorder *recorder_copy(const struct recorder *r);
 /* Oldest first. Text for people; JSON as one object a line, so that the dumps
  * of several workers can be joined. */
 void recorder_dump_text(const struct recorder *r, FILE *out);

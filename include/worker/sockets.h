@@ -15,6 +15,7 @@ struct sockets {
 	unsigned workers;
 	struct listening *at;		/* at[listener * workers + worker] */
 	bool passed;			/* by systemd */
+	struct listening admin;		/* fd -1: none */
 };
 
 /* 0, or an exit status (69, 77) after an error line that says what to do. */

@@ -374,6 +374,32 @@ static struct str part_of(const struct slot *s, struct part p)
 	return (struct str){ s->text + p.at, p.len };
 }
 
+bool recorder_brief(const struct recorder *r, unsigned back, struct recorder_brief *out)
+{
+	const struct slot *s;
+
+	if (back >= r->used)
+		return false;
+	s = slot_at(r, r->used - 1 - back);
+	*out = (struct recorder_brief){
+		.at = s->at, .ms = s->ms, .status = s->status, .family = s->family,
+		.unanswered = s->unanswered, .replays = s->replays, .attempts = s->attempts,
+		.client = part_of(s, s->client), .method = part_of(s, s->method),
+		.url = part_of(s, s->url), .rule = part_of(s, s->rule),
+	};
+	return true;
+}
+
+struct recorder *recorder_copy(const struct recorder *r)
+{
+	size_t size = sizeof(*r) + r->slots * sizeof(r->slot[0]);
+	struct recorder *copy = malloc(size);
+
+	if (copy)
+		memcpy(copy, r, size);
+	return copy;
+}
+
 static void time_text(char out[32], time_t at)
 {
 	struct tm tm;

@@ -20,20 +20,21 @@
 
 enum { BACKLOG = 4096 };
 
-static int refuse(struct str address, int err)
+static int refuse(const char *option, struct str address, int err)
 {
 	switch (err) {
 	case EADDRINUSE:
-		log_error(NULL, "listen %.*s: the address is in use. Is another proxy (Squid, cntlm, "
-			  "or retrywith itself) running there? `ss -ltnp` tells", STR_FMT(address));
+		log_error(NULL, "%s %.*s: the address is in use. Is another proxy (Squid, cntlm, "
+			  "or retrywith itself) running there? `ss -ltnp` tells", option,
+			  STR_FMT(address));
 		return EX_UNAVAILABLE;
 	case EACCES:
 	case EPERM:
-		log_error(NULL, "listen %.*s: permission denied. Ports below 1024 need a "
-			  "systemd socket unit or CAP_NET_BIND_SERVICE", STR_FMT(address));
+		log_error(NULL, "%s %.*s: permission denied. Ports below 1024 need a "
+			  "systemd socket unit or CAP_NET_BIND_SERVICE", option, STR_FMT(address));
 		return EX_NOPERM;
 	default:
-		log_error(NULL, "listen %.*s: %s", STR_FMT(address), strerror(err));
+		log_error(NULL, "%s %.*s: %s", option, STR_FMT(address), strerror(err));
 		return EX_UNAVAILABLE;
 	}
 }
@@ -96,14 +97,14 @@ static int open_listener(struct sockets *s, struct str address, bool tls)
 	socklen_t len = sizeof sa;
 
 	if (!value_address(address, &sa, &len))
-		return refuse(address, EINVAL);
+		return refuse("listen", address, EINVAL);
 	if (!is_free(&sa, len))
-		return refuse(address, EADDRINUSE);
+		return refuse("listen", address, EADDRINUSE);
 	for (unsigned i = 0; i < s->workers; i++) {
 		int fd = i && sa.ss_family == AF_UNIX ? dup(l[0].fd) : open_one(&sa, len);
 
 		if (fd < 0)
-			return refuse(address, errno);
+			return refuse("listen", address, errno);
 		if (i == 0)		/* port 0: the others want the one we got */
 			getsockname(fd, (struct sockaddr *)&sa, &len);
 		l[i] = (struct listening){ .fd = fd, .tls = tls, .addr = sa, .len = len };
@@ -137,9 +138,11 @@ static int take_passed(struct sockets *s)
 		socklen_t len = sizeof sa;
 		struct listening *l = &s->at[s->n * s->workers];
 
+		getsockname(fd, (struct sockaddr *)&sa, &len);
+		if (is_admin(names[i]))
+			s->admin = (struct listening){ .fd = fd, .addr = sa, .len = len };
 		if (is_admin(names[i]) || s->n == LISTENERS_MOST)
 			continue;
-		getsockname(fd, (struct sockaddr *)&sa, &len);
 		for (unsigned w = 0; w < s->workers; w++)
 			l[w] = (struct listening){ .fd = fd, .tls = !strcmp(names[i], "tls"),
 						   .addr = sa, .len = len };
@@ -158,15 +161,27 @@ static int take_passed(struct sockets *s)
 }
 #endif
 
-int sockets_open(struct sockets *s, const struct config *c, unsigned workers)
+/* A unix socket is for us and our group: who may connect reads what we see. */
+static int open_admin(struct sockets *s, struct str address)
 {
-	*s = (struct sockets){ .workers = workers };
-	s->at = calloc((size_t)LISTENERS_MOST * workers, sizeof *s->at);
-	if (!s->at)
-		return EX_OSERR;
-	take_passed(s);
-	if (s->passed)
+	struct listening *l = &s->admin;
+	const char *path = ((const struct sockaddr_un *)&l->addr)->sun_path;
+
+	if (l->fd >= 0 || !address.len)
 		return 0;
+	if (!value_address(address, &l->addr, &l->len))
+		return refuse("admin", address, EINVAL);
+	if (!is_free(&l->addr, l->len))
+		return refuse("admin", address, EADDRINUSE);
+	l->fd = open_one(&l->addr, l->len);
+	if (l->fd < 0 || (l->addr.ss_family == AF_UNIX && chmod(path, 0660) != 0))
+		return refuse("admin", address, errno);
+	getsockname(l->fd, (struct sockaddr *)&l->addr, &l->len);
+	return 0;
+}
+
+static int open_listeners(struct sockets *s, const struct config *c)
+{
 	for (unsigned i = 0; i < c->listen.n && s->n < LISTENERS_MOST; i++) {
 		struct str address = c->listen.at[i];
 		int status;
@@ -194,6 +209,19 @@ int sockets_open(struct sockets *s, const struct config *c, unsigned workers)
 	return 0;
 }
 
+int sockets_open(struct sockets *s, const struct config *c, unsigned workers)
+{
+	int status;
+
+	*s = (struct sockets){ .workers = workers, .admin.fd = -1 };
+	s->at = calloc((size_t)LISTENERS_MOST * workers, sizeof *s->at);
+	if (!s->at)
+		return EX_OSERR;
+	take_passed(s);
+	status = s->passed ? 0 : open_listeners(s, c);
+	return status ? status : open_admin(s, c->admin);
+}
+
 unsigned sockets_of(const struct sockets *s, unsigned worker, struct listening *out)
 {
 	for (unsigned i = 0; i < s->n; i++)
@@ -201,25 +229,26 @@ unsigned sockets_of(const struct sockets *s, unsigned worker, struct listening *
 	return s->n;
 }
 
-static void say(const struct listening *l)
+static void say(const char *what, const char *scheme, const struct listening *l)
 {
 	char ip[INET6_ADDRSTRLEN];
 	const struct sockaddr_in *in4 = (const void *)&l->addr;
 	const struct sockaddr_in6 *in6 = (const void *)&l->addr;
+	const char *tls = l->tls ? " (TLS)" : "";
 
 	switch (l->addr.ss_family) {
 	case AF_INET:
 		inet_ntop(AF_INET, &in4->sin_addr, ip, sizeof ip);
-		fprintf(stderr, "retrywith: listening on %s:%u%s\n", ip, ntohs(in4->sin_port),
-			l->tls ? " (TLS)" : "");
+		fprintf(stderr, "retrywith: %s on %s%s:%u%s\n", what, scheme, ip,
+			ntohs(in4->sin_port), tls);
 		return;
 	case AF_INET6:
 		inet_ntop(AF_INET6, &in6->sin6_addr, ip, sizeof ip);
-		fprintf(stderr, "retrywith: listening on [%s]:%u%s\n", ip, ntohs(in6->sin6_port),
-			l->tls ? " (TLS)" : "");
+		fprintf(stderr, "retrywith: %s on %s[%s]:%u%s\n", what, scheme, ip,
+			ntohs(in6->sin6_port), tls);
 		return;
 	case AF_UNIX:
-		fprintf(stderr, "retrywith: listening on unix:%s\n",
+		fprintf(stderr, "retrywith: %s on unix:%s\n", what,
 			((const struct sockaddr_un *)&l->addr)->sun_path);
 		return;
 	}
@@ -228,7 +257,9 @@ static void say(const struct listening *l)
 void sockets_say(const struct sockets *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
-		say(&s->at[i * s->workers]);
+		say("listening", "", &s->at[i * s->workers]);
+	if (s->admin.fd >= 0)
+		say("admin", "http://", &s->admin);
 	fflush(stderr);
 }
 
@@ -237,6 +268,8 @@ void sockets_close(struct sockets *s)
 	for (unsigned i = 0; i < s->n; i++)
 		for (unsigned w = 0; w < (s->passed ? 1 : s->workers); w++)
 			close(s->at[i * s->workers + w].fd);
+	if (s->admin.fd >= 0)
+		close(s->admin.fd);
 	free(s->at);
 	s->at = NULL;
 }

@@ -398,6 +398,46 @@ static void test_one_line_a_json_object(void **state)
 	recorder_free(r);
 }
 
+static void test_brief(void **state)
+{
+	struct recorder *r = recorder_new(2);
+	struct recorder_brief b;
+	struct scene s;
+
+	setup_scene(&s);
+	assert_false(recorder_brief(r, 0, &b));
+	for (unsigned i = 0; i < 3; i++) {	/* the first one is pushed out */
+		s.facts.ms = i;
+		recorder_note(r, &s.facts);
+	}
+	assert_true(recorder_brief(r, 0, &b));
+	assert_int_equal(b.ms, 2);
+	assert_true(str_eq(b.method, STR("GET")));
+	assert_true(str_eq(b.rule, STR("orders")));
+	assert_true(str_starts(b.url, STR("http://a.example/x?#")));
+	assert_true(recorder_brief(r, 1, &b));
+	assert_int_equal(b.ms, 1);
+	assert_false(recorder_brief(r, 2, &b));
+	recorder_free(r);
+}
+
+static void test_copy(void **state)
+{
+	struct recorder *r = recorder_new(2), *copy;
+	struct scene s;
+	const char *before;
+
+	setup_scene(&s);
+	recorder_note(r, &s.facts);
+	before = dump(r, recorder_dump_text);
+	copy = recorder_copy(r);
+	recorder_note(r, &s.facts);
+	assert_string_equal(dump(copy, recorder_dump_text), before);
+	recorder_free(r);
+	assert_string_equal(dump(copy, recorder_dump_text), before);
+	recorder_free(copy);
+}
+
 static int setup(void **state)
 {
 	arena = arena_new(1 << 16, 1 << 26);
@@ -423,6 +463,8 @@ int main(void)
 		cmocka_unit_test(test_no_response),
 		cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_one_line_a_json_object),
+		cmocka_unit_test(test_brief),
+		cmocka_unit_test(test_copy),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
