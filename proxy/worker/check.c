@@ -53,46 +53,99 @@ static void print_attempts(const struct transaction *t)
 	}
 }
 
+static void print_rule(const struct transaction *t)
+{
+	const struct config *c = t->snapshot->config;
+
+	for (unsigned i = 0; i < rules_count(c->rules); i++)
+		if (rules_at(c->rules, i) == t->rule) {
+			printf("  rule        \"%.*s\"\n", STR_FMT(t->rule->name));
+			return;
+		}
+	printf("  rule        none %s, so what is said outside of rules applies\n",
+	       rules_count(c->rules) ? "matches" : "is there");
+}
+
+static bool may_ask(const struct header *h)
+{
+	return !h->dropped && (str_starts_nocase(h->name, STR("x-")) ||
+			       str_starts_nocase(h->name, STR("ms-")) ||
+			       h->id == HEADER_SET_COOKIE || h->id == HEADER_RETRY_AFTER ||
+			       h->id == HEADER_WWW_AUTHENTICATE);
+}
+
+/* Names only, here and below: the values are between client and server. */
+static void print_asked(const struct response *p)
+{
+	const char *comma = "  asked by    ";
+
+	for (unsigned i = 0; i < p->fields.count; i++) {
+		const struct header *h = &p->fields.at[i];
+
+		if (!may_ask(h))
+			continue;
+		printf("%s%.*s", comma, STR_FMT(h->name));
+		comma = ", ";
+	}
+	if (*comma == ',')
+		putchar('\n');
+}
+
+static void print_answer(const struct transaction *t)
+{
+	const struct attempt *last = &t->attempts[t->attempts_n - 1];
+
+	printf("  answered    by sending the request again");
+	if (t->waited_ms)
+		printf(" after %u ms", t->waited_ms);
+	for (unsigned i = 0; i < last->add_n; i++)
+		printf("%s %.*s", i ? "," : " with", STR_FMT(last->add[i].name));
+	if (t->answer.echoed.at)
+		printf(" (%zu octets echoed)", t->answer.echoed.len);
+	if (t->plan.without_authorization)
+		printf(", without the login that the connection has by now");
+	putchar('\n');
+}
+
 static void print_challenge(const struct transaction *t)
 {
 	if (!t->challenges)
 		return;
 	printf("  challenge   %s: %s\n", family_word(t->family), family_text(t->family));
-	if (t->replays && t->answer.echoed.at)
-		printf("  answered    Ms-Echo-Reply with %zu octets, the request sent again\n",
-		       t->answer.echoed.len);
-	else if (t->replays)
-		printf("  answered    by rule \"%.*s\", the request sent again\n",
-		       STR_FMT(t->rule->name));
-	if (t->unanswered != UNANSWERED_NONE)
-		printf("  unanswered  %s: %s\n", unanswered_word(t->unanswered),
-		       unanswered_text(t->unanswered));
+	print_asked(t->response.status == 449 ? &t->response : &t->saved);
+	if (t->replays && t->attempts_n)
+		print_answer(t);
+	if (t->unanswered == UNANSWERED_NONE)
+		return;
+	printf("  unanswered  %s: %s\n", unanswered_word(t->unanswered),
+	       unanswered_text(t->unanswered));
+	printf("  next        %s\n", unanswered_next(t->unanswered));
 }
 
 static int verdict_of(const struct transaction *t)
 {
-	if (t->why != WHY_DONE && why_status(t->why) != 200)
-		return EXIT_NO_ANSWER;
-	if (t->status != 449)
-		return EXIT_SUCCESS;
-	return t->replays ? EXIT_STILL_449 : EXIT_UNANSWERED;
+	if (t->status == 449 || t->why == WHY_UNANSWERED)
+		return t->replays && t->unanswered == UNANSWERED_AGAIN ? EXIT_STILL_449 :
+									 EXIT_UNANSWERED;
+	return t->why == WHY_DONE || why_status(t->why) == 200 ? EXIT_SUCCESS : EXIT_NO_ANSWER;
 }
 
 static void print_result(const struct transaction *t, int status)
 {
 	static const char *const words[] = {
-		[EXIT_SUCCESS] = "a client gets this answer and never sees a 449",
-		[EXIT_UNANSWERED] = "a client gets the 449 itself",
-		[EXIT_STILL_449] = "the server did not accept the answer: a client gets its "
-				   "second 449",
+		[EXIT_SUCCESS] = "this is what a client gets",
+		[EXIT_UNANSWERED] = "the 449 is not answered here, and this is what a client gets",
+		[EXIT_STILL_449] = "the server answered 449 to the replay, and this is what a "
+				   "client gets",
 		[EXIT_NO_ANSWER] = "no answer could be had",
 	};
 
 	if (t->why != WHY_DONE)
 		printf("  failed      %s: %s%s%s\n", why_name(t->why), why_text(t->why),
 		       *t->detail ? ": " : "", t->detail);
-	printf("  result      %u, %llu octets: %s\n", t->status,
-	       (unsigned long long)t->down.moved, words[status]);
+	printf("  result      %u, %llu octets: %s%s\n", t->status,
+	       (unsigned long long)t->down.moved, words[status],
+	       status == EXIT_SUCCESS && t->challenges ? ", which never sees the 449" : "");
 }
 
 static void watched(void *arg, const struct transaction *t)
@@ -102,7 +155,7 @@ static void watched(void *arg, const struct transaction *t)
 	if (k->terminal && k->body >= 0)
 		fprintf(stderr, "\r\033[K");
 	if (t->rule)
-		printf("  rule        %.*s\n", STR_FMT(t->rule->name));
+		print_rule(t);
 	print_attempts(t);
 	print_challenge(t);
 	k->status = verdict_of(t);

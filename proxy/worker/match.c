@@ -146,7 +146,21 @@ static void say_replays(const struct rule *r, const struct query *q)
 	say("replays", "at most %u%s", r->max_replays,
 	    r->replay_idempotent_only ? ", of idempotent methods only" : "");
 	if (r->answer & ANSWER_BACKOFF)
-		say("", "at most %u after waiting", r->backoff.most);
+		say("", "at most %u after waiting, which takes %u ms in all at the most",
+		    r->backoff.most, r->backoff.total_ms);
+	say("", "only where Retry-After asks for no more than %u ms", r->retry_after_max_ms);
+	if (r->learn)
+		say("", "spared by learning: a value accepted twice goes with later requests of the");
+	if (r->learn)
+		say("", "same client address for %u s", r->learn_ttl_ms / 1000);
+}
+
+static void say_unanswered(const struct config *c, const struct rule *r)
+{
+	if (r->mode != MODE_OBSERVE && c->on_unanswered == UNANSWERED_502)
+		say("otherwise", "a 449 becomes a 502 that says why (on-unanswered)");
+	else
+		say("otherwise", "a 449 goes to the client as it came");
 }
 
 static void say_others(const struct config *c, const struct rule *found, const struct query *q)
@@ -289,6 +303,7 @@ int match_main(struct config *c, int argc, char **argv)
 	say_rule(c, r);
 	say_answers(r);
 	say_replays(r, &q);
+	say_unanswered(c, r);
 	say_others(c, r, &q);
 	say_access(c, &q);
 	say_tls(c, &q);
