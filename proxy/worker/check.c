@@ -299,7 +299,7 @@ static bool parse(struct check *k, int argc, char **argv)
 	int c;
 
 	optind = 1;
-	while ((c = getopt_long(argc, argv, "X:H:T:", options, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "X:H:", options, NULL)) != -1)
 		switch (c) {
 		case 'X':
 			k->method = optarg;

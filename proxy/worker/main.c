@@ -139,7 +139,7 @@ static const struct command commands[] = {
 	{ "run", "", "serve (the default)", command_run, false },
 #ifdef WITH_CHECK
 	{ "check", "URL", "make one request, and tell what was asked and answered",
-	  command_check, true },
+	  command_check, false },
 #endif
 	{ "match", "URL", "tell which rule applies to a request, and why", command_match, false },
 #ifdef WITH_DEMO
