@@ -224,10 +224,27 @@ static bool was_supplied(const struct recorder_facts *f, struct str value)
 	return false;
 }
 
+/* ... and so does a rule that wants to copy it, even if it came to nothing. */
+static bool is_source(const struct rule *r, struct str name)
+{
+	for (unsigned i = 0; i < r->supply_n; i++)
+		if (str_eq_nocase(r->supply[i].name, name) ||
+		    (r->supply[i].from == SUPPLY_HEADER && str_eq_nocase(r->supply[i].text, name)))
+			return true;
+	return false;
+}
+
+static bool holds_token(const struct header *h)
+{
+	return h->id == HEADER_WWW_AUTHENTICATE && (str_starts_nocase(h->value, STR("NTLM ")) ||
+						    str_starts_nocase(h->value, STR("Negotiate ")));
+}
+
 static bool is_secret(const struct recorder_facts *f, const struct header *h)
 {
-	return (header_traits(h->id) & TRAIT_SECRET) ||
-	       (h->id == HEADER_OTHER && sounds_secret(h->name)) || was_supplied(f, h->value);
+	return holds_token(h) || (header_traits(h->id) & TRAIT_SECRET) ||
+	       (h->id == HEADER_OTHER && sounds_secret(h->name)) ||
+	       is_source(f->rule, h->name) || was_supplied(f, h->value);
 }
 
 static bool holds_url(const struct header *h)
