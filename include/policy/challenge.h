@@ -24,11 +24,11 @@ enum family { FAMILY_TABLE(FAMILY_ENUM) FAMILY_COUNT };
 	row(NONE,            "",                 "answered", "") \
 	row(OFF,             "off",              "a rule, `mode` or `max-replays` turns answering off here", \
 	    "If it should be answered, change that; `retrywith match URL` names the rule.") \
-	row(OBSERVE,         "observe",          "mode = observe: it would have been answered", \
+	row(OBSERVE,         "observe",          "only watched (mode = observe): it would have been answered", \
 	    "Set mode = answer when the log shows what you expect.") \
 	row(METHOD,          "method",           "CONNECT, TRACE and upgraded connections are never replayed", \
 	    "Nothing: for https inside of CONNECT, see `intercept`.") \
-	row(NOT_IDEMPOTENT,  "not-idempotent",   "replay-methods = idempotent, and this method is not", \
+	row(NOT_IDEMPOTENT,  "not-idempotent",   "the method is not idempotent, and replay-methods = idempotent", \
 	    "Set replay-methods = all, for this host by a rule, if its 449 means that nothing was done.") \
 	row(CLIENT_ANSWERS,  "client-answers",   "the client sent Ms-Echo-Reply itself", \
 	    "Nothing: such a client knows 449 and answers for itself.") \
@@ -52,7 +52,7 @@ enum family { FAMILY_TABLE(FAMILY_ENUM) FAMILY_COUNT };
 	    "Let the server keep the connection open after its 449, or let clients log in with Basic or Digest over TLS.") \
 	row(ACTIVESYNC,      "activesync",       "only the device may answer: it must provision", \
 	    "Nothing: provision the device.") \
-	row(SUBSTATUS,       "substatus",        "x-ms-substatus says that waiting will not help", \
+	row(SUBSTATUS,       "substatus",        "the server says, by x-ms-substatus, that waiting will not help", \
 	    "Nothing: the client has to send another request.") \
 	row(NO_VALUE,        "no-value",         "the value a supply rule names is not in the 449, or is no field value", \
 	    "Compare the rule's `from` with the 449 as `curl -i` shows it; its body counts up to drain-limit.") \
@@ -61,7 +61,7 @@ enum family { FAMILY_TABLE(FAMILY_ENUM) FAMILY_COUNT };
 	row(TOO_LATE,        "too-late",         "the time for waiting is used up", \
 	    "Raise backoff-total in the rule if clients can wait longer.") \
 	row(NOT_SENT,        "not-sent",         "the replay could not be sent: no connection was to be had", \
-	    "See why the server took no second connection; the error log names the address.")
+	    "See why the server took no second connection: its own limits, or a firewall on the way.")
 #define UNANSWERED_ENUM(name, word, text, next) UNANSWERED_##name,
 enum unanswered { UNANSWERED_TABLE(UNANSWERED_ENUM) UNANSWERED_COUNT };
 #undef UNANSWERED_ENUM
