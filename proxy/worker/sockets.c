@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -138,6 +139,9 @@ static int take_passed(struct sockets *s)
 		socklen_t len = sizeof sa;
 		struct listening *l = &s->at[s->n * s->workers];
 
+		/* systemd passes them so that accept() waits: of several workers that
+		 * hear of one client, all but one would wait, and for ever. */
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		getsockname(fd, (struct sockaddr *)&sa, &len);
 		if (is_admin(names[i]))
 			s->admin = (struct listening){ .fd = fd, .addr = sa, .len = len };
