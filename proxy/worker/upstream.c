@@ -140,6 +140,8 @@ static void begin_attempt(struct transaction *t)
 	t->from_upstream = reader_of_responses(t->arena, &t->snapshot->limits,
 					       t->request.kind, &t->response);
 	t->span = 0;
+	/* What is left of the last attempt's response answers nothing now. */
+	buf_used(&t->up_in, buf_unread(&t->up_in).len);
 	t->last_loaded = t->send_failed = t->heard = false;
 	t->response_whole = false;
 	lane_init(&t->up);
