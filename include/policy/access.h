@@ -23,7 +23,8 @@ struct port_range {
 
 struct access {
 	struct network_list allow, deny;	/* clients; deny wins; allow empty: loopback only */
-	struct network_list allow_to, deny_to;	/* destinations; deny_to, then allow_to, then the defaults */
+	/* destinations; deny_to, then allow_to, then the defaults */
+	struct network_list allow_to, deny_to;
 	struct port_range *connect_ports;
 	unsigned connect_ports_n;
 	const struct sockaddr_storage *own;	/* our listening addresses */

@@ -113,7 +113,8 @@ struct challenge_answer {
 
 /* body: the 449's body as far as it was drained (empty unless wants_body).
  * UNANSWERED_NONE, or why there is no answer after all (NO_VALUE, which is also
- * what a full arena gives). Values are in the arena, the facts or the body. `https`: the request went over TLS (Secure cookies). */
+ * what a full arena gives). Values are in the arena, the facts or the body. `https`:
+ * the request went over TLS (Secure cookies). */
 enum unanswered challenge_answer(const struct challenge_facts *f, const struct challenge_plan *p,
 				 struct str body, bool https, struct arena *a,
 				 struct challenge_answer *out);

@@ -5,7 +5,10 @@
  *
  * A line ends in CRLF. A bare CR or LF is never an end of anything (RFC 9112
  * 2.2 leaves the choice; two recipients that choose differently are how requests
- * are smuggled). Not here: which of the messages understood are wanted. */
+ * are smuggled). Not here: which of the messages understood are wanted.
+ *
+ * Where a message ends must be decided in one place, so this one is longer than
+ * a room should be. */
 #include "http/gate.h"
 
 enum {

@@ -14,7 +14,10 @@
  * pass through llhttp: counting is ours, and the octets may be spliced past
  * us. A chunked body does: our decoder reads the size lines (llhttp 8 refuses
  * legal extensions, and has no limits), llhttp gets them normalised with the
- * same data, and has to see the same chunk, the same span and the same end. */
+ * same data, and has to see the same chunk, the same span and the same end.
+ *
+ * The two halves know one struct and one set of names: longer than a room should
+ * be. */
 #include "http/message.h"
 
 #include <assert.h>

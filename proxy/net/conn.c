@@ -2,7 +2,9 @@
  * second one, for writing, exists only while a dial, a handshake or a short
  * write waits for the kernel, so an idle conn stays small.
  *
- * A conn knows nothing of what its octets mean, and never closes itself. */
+ * A conn knows nothing of what its octets mean, and never closes itself. Every
+ * way in and out looks at the same few facts, so they are all in this file, which
+ * is longer than a room should be. */
 #include "net/conn.h"
 
 #include <assert.h>

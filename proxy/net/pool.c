@@ -1,7 +1,8 @@
 /* pool: idle upstream connections by key, and the making of new ones. An idle
  * connection that says anything, data or end, is closed: data on it belongs to
  * no request (RFC 9112 9.2). Most recently used first out, so that the others
- * can grow old. */
+ * can grow old. Two halves, keeping and making, which share the key and the
+ * counters: longer than a room should be. */
 #include "net/pool.h"
 
 #include <assert.h>

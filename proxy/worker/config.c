@@ -273,7 +273,8 @@ static bool read_users(struct loading *l)
 
 static bool derive(struct loading *l)
 {
-	return random_via(l) && read_users(l) && default_spool_dir(l) && parent_password(l) && own_addresses(l);
+	return random_via(l) && read_users(l) && default_spool_dir(l) && parent_password(l) &&
+	       own_addresses(l);
 }
 
 /* --- the snapshot --- */

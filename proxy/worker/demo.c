@@ -3,7 +3,9 @@
  * says what a path of it wants, how it asks, and with which quirks; the rest
  * of the file is a small server that knows of no path.
  *
- * It is no model of a server: it has no timeouts, and it believes its guests. */
+ * It is no model of a server: it has no timeouts, and it believes its guests.
+ * A whole server in one file, for who wants to read one, is longer than a room
+ * should be. */
 
 #include "worker/demo.h"
 

@@ -321,7 +321,7 @@ static void test_write_in_many_pieces(void **state)
 	assert_memory_equal(b.got, pattern(), 160);
 }
 
-/* -- ends ----------------------------------------------------------------------------- */
+/* -- ends --------------------------------------------------------------------------- */
 
 static void test_half_close(void **state)
 {
@@ -406,7 +406,7 @@ static void test_a_dead_one_does_nothing(void **state)
 	a.c = NULL;				/* buried */
 }
 
-/* -- the end within every event ---------------------------------------------------------- */
+/* -- the end within every event ----------------------------------------------------- */
 
 static enum conn_event when;
 static void (*how)(struct conn *c);
@@ -556,7 +556,7 @@ static void test_adopt(void **state)
 	assert_string_equal(heard, "x");
 }
 
-/* -- dialling --------------------------------------------------------------------------------- */
+/* -- dialling ----------------------------------------------------------------------- */
 
 static void test_dial(void **state)
 {
@@ -628,7 +628,7 @@ static void test_dial_given_up(void **state)
 	door_close(&d);
 }
 
-/* -- TLS ------------------------------------------------------------------------------------------ */
+/* -- TLS ---------------------------------------------------------------------------- */
 
 static void test_tls_talk(void **state)
 {
@@ -723,7 +723,56 @@ static void test_tls_peer_leaves(void **state)
 	check_said(&a, "");
 }
 
-/* -- files -------------------------------------------------------------------------------------------- */
+/* -- octets that were read too early ---------------------------------------------------- */
+
+static void test_unread(void **state)
+{
+	join(0);
+	conn_pause(b.c);
+	say(&a, "ghi");
+	assert_true(conn_unread(b.c, STR("def")));
+	assert_true(conn_unread(b.c, STR("abc")));
+	assert_true(conn_unread(b.c, STR("")));
+	turn_quiet();
+	check_said(&b, "");			/* paused is paused */
+	assert_false(conn_has_pipe(b.c));	/* they are not in the kernel */
+	conn_resume(b.c);
+	TURN_UNTIL(b.got_n == 9);
+	check_got(&b, "abcdefghi");
+	assert_true(conn_has_pipe(b.c));
+	b.within = read_one;
+	assert_true(conn_unread(b.c, STR("in small bites")));
+	for (int i = 0; i < 20 && b.got_n < 14; i++) {
+		conn_resume(b.c);
+		turn();
+	}
+	check_got(&b, "in small bites");
+	conn_resume(b.c);
+	assert_true(conn_unread(b.c, STR("never read")));
+}
+
+/* The beginning of a handshake was taken for something else. */
+static void test_unread_before_tls(void **state)
+{
+	static char hello[4096];
+	ssize_t n;
+
+	join(0);
+	conn_pause(b.c);
+	assert_true(conn_secure(a.c, client_ctx, STR("good.test")));
+	turn_quiet();
+	n = read(conn_fd(b.c), hello, sizeof(hello));
+	assert_true(n > 5);
+	assert_true(conn_unread(b.c, (struct str){ hello, (size_t)n }));
+	assert_true(conn_secure(b.c, server_ctx, STR_NONE));
+	TURN_UNTIL(*a.said && *b.said);
+	check_said(&a, "U");
+	say(&a, "hello");
+	TURN_UNTIL(b.got_n);
+	check_got(&b, "hello");
+}
+
+/* -- files -------------------------------------------------------------------------- */
 
 static int file_of(size_t n)
 {
@@ -775,7 +824,7 @@ static void test_files(void **state)
 	a.c = b.c = NULL;
 }
 
-/* -- pipes: p -> q, and r -> s ------------------------------------------------------------------------- */
+/* -- pipes: p -> q, and r -> s ------------------------------------------------------ */
 
 static struct side p, q;
 
@@ -930,7 +979,7 @@ static void test_no_pipe_to_be_had(void **state)
 	part_lines();
 }
 
-/* -- a long talk, at random, against what was said -------------------------------------------------------- */
+/* -- a long talk, at random, against what was said ---------------------------------- */
 
 static uint32_t dice(uint32_t sides)
 {
@@ -1030,6 +1079,7 @@ int main(void)
 		TEST(test_dial_given_up), TEST(test_tls_talk), TEST(test_tls_first_words),
 		TEST(test_tls_small_bites), TEST(test_tls_refused),
 		TEST(test_tls_refused_after_a_dial), TEST(test_tls_peer_leaves),
+		TEST(test_unread), TEST(test_unread_before_tls),
 		TEST(test_files), TEST(test_pipe), TEST(test_pipe_of_a_slow_one),
 		TEST(test_pipe_to_one_who_left), TEST(test_no_pipe_to_be_had),
 		TEST_WITH(test_long_talk, plain), TEST_WITH(test_long_talk, tls),

@@ -21,7 +21,7 @@ static const char hosts[] =
 	"127.0.0.5 five.test\n127.0.0.6 five.test\n"
 	"127.0.0.1 good.test\n127.0.0.1 other.test\n";
 
-/* -- whoever wants a connection ------------------------------------------------------- */
+/* -- whoever wants a connection ----------------------------------------------------- */
 
 struct asker {
 	struct want *want;		/* NULL: answered, or cancelled */
@@ -131,7 +131,7 @@ static void with_options(uint32_t per_key, uint32_t in_all)
 	pool = pool_new(&net, resolver, &options);
 }
 
-/* -- doors ---------------------------------------------------------------------------- */
+/* -- doors -------------------------------------------------------------------------- */
 
 enum { GUESTS = 300 };
 
@@ -222,7 +222,7 @@ static struct conn *fetch(const struct pool_key *k)
 	return a.c;
 }
 
-/* -- idle ones ---------------------------------------------------------------------------- */
+/* -- idle ones ---------------------------------------------------------------------- */
 
 static void test_newest_first(void **state)
 {
@@ -352,7 +352,9 @@ static void test_idle_ones_that_speak(void **state)
 		if (how == 1)
 			shutdown(guest[0], SHUT_WR);
 		if (how == 2)
-			setsockopt(guest[0], SOL_SOCKET, SO_LINGER, &now, sizeof(now)), close(guest[--guests]);
+			setsockopt(guest[0], SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		if (how == 2)
+			close(guest[--guests]);
 		TURN_UNTIL(idle() == 0);
 		assert_null(take(&k));
 		assert_int_equal(net.closed, how + 1);
@@ -491,7 +493,7 @@ static void test_many_keys(void **state)
 	close_door();
 }
 
-/* -- vetting ----------------------------------------------------------------------------------- */
+/* -- vetting ------------------------------------------------------------------------ */
 
 static void test_idle_ones_are_vetted_again(void **state)
 {
@@ -582,7 +584,7 @@ static void test_reasons(void **state)
 	assert_int_equal(n.dialled, 0);
 }
 
-/* -- happy eyeballs -------------------------------------------------------------------------------- */
+/* -- happy eyeballs ----------------------------------------------------------------- */
 
 static void test_refused_goes_on_at_once(void **state)
 {
@@ -682,7 +684,7 @@ static void test_nothing_but_black_holes(void **state)
 		door_close(&d[i]);
 }
 
-/* -- names ---------------------------------------------------------------------------------------------- */
+/* -- names -------------------------------------------------------------------------- */
 
 static void test_silent_name_server(void **state)
 {
@@ -705,7 +707,7 @@ static void test_silent_name_server(void **state)
 	assert_int_equal(a.why, WHY_NAME_TIMEOUT);
 }
 
-/* -- TLS -------------------------------------------------------------------------------------------------- */
+/* -- TLS ---------------------------------------------------------------------------- */
 
 static void on_server(void *owner, struct conn *c, enum conn_event ev)
 {
@@ -814,7 +816,106 @@ static void test_idle_tls_that_spoke(void **state)
 	close_door();
 }
 
-/* -- changes of mind ------------------------------------------------------------------------------------------ */
+/* -- by way of another proxy ----------------------------------------------------------- */
+
+static struct {
+	struct conn *c;			/* what pass() was given */
+	via_fn *fn;
+	void *arg;
+	unsigned stopped;
+	bool fails;			/* pass() itself */
+} way;
+
+static void *pass_by(const struct pool_via *v, struct conn *c, const struct pool_key *k,
+		     via_fn *fn, void *arg)
+{
+	assert_string_equal(k->host.at, "inner.test");
+	way.c = c;
+	way.fn = fn;
+	way.arg = arg;
+	conn_adopt(c, on_conn, NULL);
+	return way.fails ? NULL : &way;
+}
+
+static void stop_passing(void *passing)
+{
+	assert_ptr_equal(passing, &way);
+	way.stopped++;
+}
+
+static struct pool_via via(uint32_t id)
+{
+	return (struct pool_via){ .id = id, .host = STR("127.0.0.1"), .port = door_port(&door),
+				  .pass = pass_by, .stop = stop_passing };
+}
+
+static void test_via(void **state)
+{
+	struct asker a = { .refuses = { 1, 2, 3 }, .refusal = WHY_DENIED_TARGET };
+	struct pool_via one, two;
+	struct pool_key k = key("inner.test", 443, NULL), direct = k, other = k;
+
+	open_door();
+	one = via(1);
+	two = via(2);
+	k.via = &one;
+	other.via = &two;
+	memset(&way, 0, sizeof(way));
+	get(&a, &k);
+	TURN_UNTIL(way.c);			/* the parent is dialled unvetted: it was named */
+	assert_int_equal(a.vetted, 0);
+	assert_int_equal(a.told, 0);
+	way.fn(way.arg, WHY_DONE, "");
+	TURN_UNTIL(a.told);
+	assert_ptr_equal(a.c, way.c);
+	pool_put(pool, &k, a.c);
+	assert_null(take(&direct));		/* what leads through it is nobody else's */
+	assert_null(take(&other));
+	assert_ptr_equal(take(&k), a.c);
+	conn_close(a.c);
+	close_door();
+}
+
+static void test_via_that_refuses(void **state)
+{
+	struct asker a = { 0 };
+	struct pool_via one;
+	struct pool_key k = key("inner.test", 443, NULL);
+
+	open_door();
+	one = via(1);
+	k.via = &one;
+	memset(&way, 0, sizeof(way));
+	get(&a, &k);
+	TURN_UNTIL(way.c);
+	way.fn(way.arg, WHY_PARENT_REFUSED, "no");
+	TURN_UNTIL(a.told);
+	assert_int_equal(a.why, WHY_PARENT_REFUSED);
+	assert_string_equal(a.detail, "no");
+	memset(&way, 0, sizeof(way));
+	way.fails = true;			/* out of memory */
+	get(&a, &k);
+	TURN_UNTIL(a.told);
+	assert_null(a.c);
+	memset(&way, 0, sizeof(way));
+	get(&a, &k);				/* and a change of mind on the way */
+	TURN_UNTIL(way.c);
+	pool_cancel(a.want);
+	assert_int_equal(way.stopped, 1);
+	turn_quiet();
+	assert_int_equal(a.told, 0);
+	assert_int_equal(net.opened, net.closed);
+	way.c = NULL;
+	way.stopped = 0;
+	get(&a, &k);				/* or too late */
+	TURN_UNTIL(way.c);
+	pass(10000);
+	assert_int_equal(a.why, WHY_CONNECT_TIMEOUT);
+	assert_int_equal(way.stopped, 1);
+	close_door();
+}
+
+/* -- changes of mind ---------------------------------------------------------------- */
 
 static void check_forgotten(struct asker *a)
 {
@@ -936,7 +1037,7 @@ static void test_ask_within_an_answer(void **state)
 	close_door();
 }
 
-/* -- the house ------------------------------------------------------------------------------------------------- */
+/* -- the house ---------------------------------------------------------------------- */
 
 static int open_all(void **state)
 {
@@ -989,7 +1090,8 @@ int main(void)
 		TEST(test_late_winner), TEST(test_nothing_but_black_holes),
 		TEST(test_silent_name_server), TEST(test_secured),
 		TEST(test_a_failed_handshake_is_final), TEST(test_handshake_that_stalls),
-		TEST(test_idle_tls_that_spoke), TEST(test_cancel), TEST(test_cancel_a_race),
+		TEST(test_idle_tls_that_spoke), TEST(test_via), TEST(test_via_that_refuses),
+		TEST(test_cancel), TEST(test_cancel_a_race),
 		TEST(test_cancel_within_anothers_answer), TEST(test_ask_within_an_answer),
 	};
 

@@ -233,7 +233,6 @@ static const char everything[] =
 static void test_everything(void **state)
 {
 	struct config *c = load(everything);
-	const struct rule *r = rules_at(c->rules, 0);
 
 	(void)state;
 	assert_int_equal(c->listen.n, 3);
@@ -269,6 +268,15 @@ static void test_everything(void **state)
 	assert_int_equal(c->idle_timeout, 0);
 	assert_int_equal(c->tunnel_timeout, 86400000);
 	assert_true(c->access.own_n >= 4);		/* and one each interface */
+	config_release(c);
+}
+
+static void test_everything_in_a_rule(void **state)
+{
+	struct config *c = load(everything);
+	const struct rule *r = rules_at(c->rules, 0);
+
+	(void)state;
 	assert_str(r->name, "a\"b");
 	assert_str(r->hosts[0], "a.example");
 	assert_str(r->user_agent, "*\"quoted\" \\d $x ${HOME}*");
@@ -940,7 +948,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_example),
 		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_everything),
+		cmocka_unit_test(test_everything), cmocka_unit_test(test_everything_in_a_rule),
 		cmocka_unit_test(test_rules_inherit),
 		cmocka_unit_test(test_complaints),
 		cmocka_unit_test(test_lines_behind_comments),
