@@ -9,7 +9,7 @@ import pytest
 from kit.origin import Origin
 from kit.peer import Peer
 from kit.program import BINARY, Demo, Proxy
-from kit.road import Roads
+from kit.road import PROXIES, Roads
 
 
 def pytest_report_header(config):
@@ -22,13 +22,21 @@ def pytest_configure(config):
 
 
 @pytest.fixture
-def start(tmp_path):
+def road(request):
+    """By which road the requests of a test go: see kit/road.py."""
+    return getattr(request, "param", "plain")
+
+
+@pytest.fixture
+def start(tmp_path, road, request):
     """start(OPTION, VALUE, ..., config=TEXT) runs a proxy; all are stopped, and
     must end well, when the test is over."""
     running = []
+    usual = PROXIES[road]
+    shared = {} if road == "plain" else {"roads": request.getfixturevalue("roads")}
 
-    def start_one(*options, kind=Proxy, **more):
-        proxy = kind(tmp_path, options, number=len(running), **more)
+    def start_one(*options, kind=usual, **more):
+        proxy = kind(tmp_path, options, number=len(running), **{**shared, **more})
         running.append(proxy)
         return proxy
 
@@ -55,9 +63,9 @@ def proxy(start):
 
 
 @pytest.fixture
-def origin():
+def origin(road, request):
     """A scripted origin. At the end it must have seen well-formed requests only."""
-    origin = Origin()
+    origin = Origin(tls=request.getfixturevalue("roads").server if road == "inside" else None)
     yield origin
     origin.close()
     assert not origin.malformed, origin.malformed

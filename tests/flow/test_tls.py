@@ -691,6 +691,46 @@ def test_java(world, roads, tmp_path):
     assert done.stdout == b"200 done\n"
 
 
+def git_server(root):
+    """git http-backend, behind a 449 for every request."""
+    def responder(call):
+        request = call.request
+        if request.all("Ms-Echo-Reply") != ["v"]:
+            call.send(challenge("v"))
+            return
+        path, _, query = request.path.partition("?")
+        env = {"PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(root), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
+               "QUERY_STRING": query, "REQUEST_METHOD": request.method, "REMOTE_USER": "somebody",
+               "CONTENT_TYPE": request.get("Content-Type", ""), "CONTENT_LENGTH": str(len(request.body)),
+               "HTTP_CONTENT_ENCODING": request.get("Content-Encoding", ""),
+               "GIT_PROTOCOL": request.get("Git-Protocol", "")}
+        done = subprocess.run(["git", "http-backend"], input=bytes(request.body), env=env, capture_output=True, check=True)
+        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        fields = [tuple(line.split(": ", 1)) for line in head.decode().split("\r\n")]
+        status = next((int(v.split()[0]) for n, v in fields if n == "Status"), 200)
+        call.send(response(status, body, [f for f in fields if f[0] != "Status"]))
+    return responder
+
+
+def test_git_clone_and_push(world, roads, tmp_path):
+    program("git")
+    server, work, again = tmp_path / "srv" / "r.git", tmp_path / "work", tmp_path / "again"
+    world.origin.on("*", git_server(tmp_path / "srv"))
+    world.env.update(GIT_SSL_CAINFO=str(roads.local[0]), GIT_TERMINAL_PROMPT="0", GIT_CONFIG_NOSYSTEM="1",
+                     GIT_AUTHOR_NAME="a", GIT_AUTHOR_EMAIL="a@b", GIT_COMMITTER_NAME="a", GIT_COMMITTER_EMAIL="a@b")
+    run(world, "git", "init", "-q", "--bare", "-b", "main", server)
+    run(world, "git", "clone", "-q", world.base + "/r.git", work)
+    (work / "large").write_bytes(os.urandom(3 << 20))       # past http.postBuffer: git sends chunks
+    run(world, "git", "-C", work, "add", ".")
+    run(world, "git", "-C", work, "commit", "-qm", "one")
+    run(world, "git", "-C", work, "push", "-q", "origin", "HEAD:main")
+    run(world, "git", "clone", "-q", world.base + "/r.git", again)
+    assert (again / "large").read_bytes() == (work / "large").read_bytes()
+    assert any(r.framing == "chunked" for r in world.origin.requests)
+    challenged = [r for r in world.origin.requests if not r.has("Ms-Echo-Reply")]
+    assert len(challenged) * 2 == len(world.origin.requests)
+
+
 # The listener that speaks TLS.
 
 def test_curl_to_a_tls_listener(start, roads, origin, secure, curl):

@@ -11,6 +11,7 @@
 A responder is called when the whole request is there; with early=True when its
 head is, and then it reads the body itself (call.read_body()) or not at all.
 """
+import os
 import socket
 import threading
 
@@ -66,8 +67,10 @@ class Call:
         self.over = True
 
     def fin(self):
+        """The TCP stream ends; TLS is not asked, and goes on reading."""
         self.over = True
-        self.sock.shutdown(socket.SHUT_WR)
+        with socket.socket(fileno=os.dup(self.sock.fileno())) as bare:
+            bare.shutdown(socket.SHUT_WR)
 
     def wait_for_end(self, seconds=PATIENCE):
         """Reads until the peer ends its stream: True, or until time is up: False."""
