@@ -78,6 +78,7 @@ struct worker {
 struct listening {
 	int fd;
 	bool tls;
+	bool passed;			/* by systemd, which goes on listening */
 	struct sockaddr_storage addr;
 	socklen_t len;
 };

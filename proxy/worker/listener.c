@@ -19,7 +19,7 @@ struct listener {
 	struct worker *worker;
 	struct event accepting, pausing;
 	int fd;
-	bool tls, stopped, paused;
+	bool tls, passed, stopped, paused;
 };
 
 /* -- clients per address ------------------------------------------------------------ */
@@ -154,6 +154,7 @@ bool listener_add(struct worker *w, const struct listening *from)
 	l->worker = w;
 	l->fd = from->fd;
 	l->tls = from->tls;
+	l->passed = from->passed;
 	event_assign(&l->accepting, w->base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
 	evtimer_assign(&l->pausing, w->base, go_on, l);
 	l->next = w->listeners;
@@ -161,12 +162,16 @@ bool listener_add(struct worker *w, const struct listening *from)
 	return event_add(&l->accepting, NULL) == 0;
 }
 
+/* Clients that come now are refused, rather than left to wait in a queue that
+ * nobody looks at. */
 void listeners_stop(struct worker *w)
 {
 	for (struct listener *l = w->listeners; l; l = l->next) {
 		l->stopped = true;
 		event_del(&l->accepting);
 		event_del(&l->pausing);
+		if (!l->passed)
+			shutdown(l->fd, SHUT_RDWR);
 	}
 }
 

@@ -149,7 +149,7 @@ static int take_passed(struct sockets *s)
 			continue;
 		for (unsigned w = 0; w < s->workers; w++)
 			l[w] = (struct listening){ .fd = fd, .tls = !strcmp(names[i], "tls"),
-						   .addr = sa, .len = len };
+						   .passed = true, .addr = sa, .len = len };
 		s->n++;
 	}
 	for (int i = 0; i < n; i++)
