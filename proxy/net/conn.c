@@ -729,6 +729,20 @@ bool conn_is_dead(const struct conn *c)
 	return c->state == CONN_DEAD;
 }
 
+bool conn_has_news(const struct conn *c)
+{
+	return c->reading.ev_evcallback.evcb_flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER);
+}
+
+bool conn_is_quiet(const struct conn *c)
+{
+	char octet;
+
+	if (c->tls && tls_has_pending(c->tls))
+		return false;
+	return recv(c->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 bool conn_is_open(const struct conn *c)
 {
 	return c->state == CONN_OPEN;

@@ -232,7 +232,9 @@ struct conn *pool_take(struct pool *p, const struct pool_key *k, vet_fn *vet, vo
 	struct entry *e = entry_find(p, k, hash_of(k));
 	struct idle *i = e ? e->newest : NULL;
 
-	while (i && !k->via && vet(owner, conn_peer(i->conn)) != WHY_DONE)
+	/* One that spoke in this very turn will be closed when it is heard. */
+	while (i && (conn_has_news(i->conn) ||
+		     (!k->via && vet(owner, conn_peer(i->conn)) != WHY_DONE)))
 		i = i->older;
 	if (!i)
 		return NULL;

@@ -138,7 +138,9 @@ void deliver_end(struct transaction *t)
 		t->saved_whole = true;
 		if (t->saved_body)
 			body_end(t->saved_body);
-		POST(t, .event = RESPONSE_ENDED, .keep = t->response_keep);
+		/* No replay on a connection that is closing, or has said more. */
+		POST(t, .event = RESPONSE_ENDED,
+		     .keep = t->response_keep && conn_is_quiet(t->upstream));
 		return;
 	}
 	if (t->chunk_down) {

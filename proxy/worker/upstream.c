@@ -55,6 +55,19 @@ static void opened(void *owner, struct conn *c, enum why why, const char *detail
 	session_settle(s);
 }
 
+/* An idle connection. What must not be sent twice is not sent on one that is
+ * closing already: that is worth a look. */
+static struct conn *take_idle(struct transaction *t)
+{
+	struct conn *c = pool_take(t->worker->pool, &t->key, vet, t);
+
+	while (c && !method_is_idempotent(t->request.kind) && !conn_is_quiet(c)) {
+		conn_close(c);
+		c = pool_take(t->worker->pool, &t->key, vet, t);
+	}
+	return c;
+}
+
 void upstream_open(struct transaction *t, bool fresh)
 {
 	struct conn *c = NULL;
@@ -62,7 +75,7 @@ void upstream_open(struct transaction *t, bool fresh)
 	if (!is_connect(t))
 		c = bound_take(t);
 	if (!c && !fresh && !t->bound && (!is_connect(t) || t->intercept))
-		c = pool_take(t->worker->pool, &t->key, vet, t);
+		c = take_idle(t);
 	if (c) {
 		got_upstream(t, c, true);
 		return;

@@ -274,6 +274,45 @@ static void test_pause_of_one_that_is_ready(void **state)
 	check_got(&b, "to b");
 }
 
+/* Octets, and an end, are seen before they are heard. */
+static void test_quiet(void **state)
+{
+	join(0);
+	assert_true(conn_is_quiet(a.c));
+	say(&b, "x");
+	assert_false(conn_is_quiet(a.c));
+	turn();
+	check_got(&a, "x");
+	assert_true(conn_is_quiet(a.c));
+	conn_shut(b.c);
+	assert_false(conn_is_quiet(a.c));
+}
+
+static unsigned news;
+
+static bool look_at_other(struct side *s, enum conn_event ev)
+{
+	news += conn_has_news(s->other->c);
+	return false;
+}
+
+/* Both are ready in the same turn: the first to hear knows of the other. */
+static void test_news(void **state)
+{
+	join(0);
+	a.within = b.within = look_at_other;
+	news = 0;
+	say(&a, "to b");
+	turn();
+	assert_int_equal(news, 0);
+	say(&a, "to b");
+	say(&b, "to a");
+	assert_false(conn_has_news(a.c) || conn_has_news(b.c));
+	turn();
+	assert_int_equal(news, 1);
+	assert_false(conn_has_news(a.c) || conn_has_news(b.c));
+}
+
 static void transfer(size_t n)
 {
 	a.send = pattern();
@@ -1068,7 +1107,8 @@ int main(void)
 	static bool plain = false, tls = true;
 	const struct CMUnitTest tests[] = {
 		TEST(test_talk), TEST(test_reading_is_level_triggered), TEST(test_pause),
-		TEST(test_pause_of_one_that_is_ready), TEST(test_short_writes),
+		TEST(test_pause_of_one_that_is_ready), TEST(test_quiet), TEST(test_news),
+		TEST(test_short_writes),
 		TEST(test_short_writes_over_tls), TEST(test_write_in_many_pieces),
 		TEST_WITH(test_half_close, plain), TEST_WITH(test_half_close, tls),
 		TEST(test_cut_off), TEST(test_abort), TEST(test_writing_to_one_who_left),
