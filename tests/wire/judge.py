@@ -3,8 +3,9 @@
 A verdict is a pair (kind, status). Besides what the row asserts, everything the
 proxy sent, either way, must be well-formed (kit.http1 has read it) and such as a
 proxy may send it: see hygiene()."""
+from row import expand as expand_row
 from row import unescape
-from stage import SENTINEL, is_smuggled
+from stage import MAIN, SENTINEL, is_smuggled
 
 HOP_BY_HOP = ("Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "TE", "Upgrade")
 
@@ -28,7 +29,7 @@ def verdict(play):
         return ("close" if play.end == "eof" else "reset", None)
     first = play.responses[0]
     if play.tunnelled:
-        return ("tunnel", None)
+        return ("switch" if first.status == 101 else "tunnel", None)
     if own(first):
         ended = play.end in ("eof", "reset") and play.sentinel is None
         if not play.row.is_request:     # the sentinel came on a connection of its own
@@ -50,9 +51,13 @@ def satisfies(play, got, kind, status):
         return got[0] in ("broken", "reset") or got == ("reject", 502)
     if kind == "retry":
         return got[0] == "forward" and play.mains == 2
+    if kind == "replay":
+        return got == ("forward", 200) and play.mains == 2
+    if kind == "forward-449":
+        return got == ("forward", 449)
     if kind == "none":
         return got[0] == "forward"
-    return got[0] == kind           # close, tunnel
+    return got[0] == kind           # close, tunnel, switch
 
 
 def allowed(play, got):
@@ -111,7 +116,7 @@ def hygiene(play):
         yield from check_response(play, response)
         if "close" in response.tokens("Connection") and (play.responses[i + 1:] or play.sentinel and play.row.is_request):
             yield "a response behind the one that said close"
-    if not play.row.is_request and play.sentinel is None:
+    if not play.row.is_request and play.sentinel is None and not play.tunnelled:
         yield "the next request to this origin was not answered"
     if not play.row.is_request and play.sentinel is not None and play.sentinel.body != SENTINEL.encode():
         yield f"the next request got {play.sentinel.body!r}"
@@ -227,6 +232,18 @@ def closed(play, value):
     return play.end in ("eof", "reset") and play.sentinel is None
 
 
+def echoed(play, value):
+    """value or value|value|...: what the replay carries, and the first attempt does not."""
+    first, *again = [r for r in play.requests if r.path == MAIN]
+    wanted = [expand_row(v, play.macros) for v in value.split("|")]
+    return not first.has("Ms-Echo-Reply") and len(again) == 1 and \
+        any([v.encode("latin-1") for v in again[0].all("Ms-Echo-Reply")] == [w] for w in wanted)
+
+
+def attempt_numbers(play):
+    return [r.upstream.number for r in play.requests if r.path == MAIN]
+
+
 def not_reused(play, value):
     return all(r.upstream.number > 0 for r in play.requests if r.path == SENTINEL)
 
@@ -289,6 +306,10 @@ ASSERTS = {
     "noforward": lambda play, value: [r.get("X-Wire") for r in play.responses][:1] == ["/x"],
     "noreuse": not_reused,
     "retries": lambda play, value: play.mains - 1 == int(value),
+    "mains": lambda play, value: play.mains == int(value),
+    "echo": echoed,
+    "sameconnection": lambda play, value: len(set(attempt_numbers(play))) == 1,
+    "otherconnection": lambda play, value: len(set(attempt_numbers(play))) == len(attempt_numbers(play)),
     "interim": lambda play, value: int(value) in [i.status for i in interims(play)],
     "interimlacks": lambda play, value: not any(i.has(value) for i in interims(play)),
     "noh2c": every(lambda m, value, play: not is_http(m.tokens("Upgrade"))),

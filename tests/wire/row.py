@@ -17,9 +17,10 @@ BEGINNINGS = [r"GET http://{ORIGIN}/x HTTP/1.1\r\nHost: {ORIGIN}\r\n",
               r"POST http://{ORIGIN}/p HTTP/1.1\r\nHost: {ORIGIN}\r\n",
               r"HTTP/1.1 200 OK\r\n"]
 
-OPTIONS = {"method", "end", "client", "tls", "conn", "policy", "repeat", "second", "when", "expect"}
+OPTIONS = {"method", "end", "client", "tls", "conn", "policy", "repeat", "second", "when", "expect",
+           "upgrade", "cuts"}
 KINDS = {"reject", "answer", "forward", "forward-normalised", "close", "incomplete", "truncate",
-         "tunnel", "retry", "none"}
+         "tunnel", "retry", "replay", "forward-449", "switch", "none"}
 
 
 def unescape(text):

@@ -266,6 +266,16 @@ class Play:
             pass
         self.tunnelled = self.reader.have.endswith(b"knock")
 
+    def switched(self):
+        """What stands behind the 101 in the row has come, and nothing else does."""
+        rest = self.raw.partition(b"\r\n\r\n")[2]
+        try:
+            while len(self.reader.have) < len(rest) and self.reader.more():
+                pass
+        except OSError:
+            pass
+        self.tunnelled = self.reader.have == rest
+
     def request_head(self, path, extra=""):
         version = self.row.option("client", "1.1")
         method = self.row.method if path != FIRST else "GET"
@@ -284,7 +294,9 @@ class Play:
                 self.said.wait(PATIENCE)
                 time.sleep(PAUSE)
         request = self.request_head(MAIN)
-        if row.option("expect") == "1":
+        if row.option("upgrade"):
+            request = self.request_head(MAIN, "Connection: Upgrade\r\nUpgrade: %s\r\n" % row.option("upgrade"))
+        elif row.option("expect") == "1":
             request = self.request_head(MAIN, "Expect: 100-continue\r\nContent-Length: 5\r\n")
         elif row.option("when") == "early":     # the answer comes before the body is whole
             request = self.request_head(MAIN, "Content-Length: 5\r\n") + b"abc"
@@ -294,6 +306,9 @@ class Play:
         self.sock.sendall(request)
         response = self.next_response(row.method)
         self.seconds = time.monotonic() - started
+        if response and response.status == 101:
+            self.switched()
+            return
         self.said.wait(1)
         if row.has("upstreamclosed") and self.upstreams:
             self.upstreams[0].closed.wait(PATIENCE)

@@ -68,10 +68,13 @@ class Watched(Proxy):
 def cuts_of(row, raw, macros):
     """whole, octet by octet, split at each of the first 200 offsets; huge rows,
     which repeat themselves, at some of them. Our own rows are not split within
-    the lines that they share with the given ones."""
+    the lines that they share with the given ones; cuts=whole is for those about
+    what comes in one piece."""
+    if row.option("cuts") == "whole" or not raw:
+        return ["whole"]
     step = 1 if len(raw) <= 65536 else 16
     first = 1 if row.given else row.beginning(raw, macros)
-    return ["whole", "octets", *range(first, min(len(raw), FIRST_OFFSETS + 1), step)] if raw else ["whole"]
+    return ["whole", "octets", *range(first, min(len(raw), FIRST_OFFSETS + 1), step)]
 
 
 class Troupe:
