@@ -44,6 +44,8 @@ needs()
 	system|lintian|checks the package|lintian||
 	demo|curl|the client of the demonstration|curl|curl|curl
 	test|lib:cmocka|unit tests|libcmocka-dev|libcmocka-devel|cmocka-dev
+	test|ctags|checks how long functions are|universal-ctags|ctags|ctags
+	test|strace|counts the system calls of a request|strace|strace|strace
 	test|pytest|flow tests|python3-pytest|python3-pytest|py3-pytest
 	test|curl|a client of the flow tests|curl|curl|curl
 	test|openssl|makes the certificates of the tests|openssl|openssl|openssl

@@ -1,0 +1,141 @@
+"""What a request costs, to the unit: calls for memory and system calls in the
+steady state of one client, one worker and a pooled upstream connection. Not how
+long anything takes."""
+import collections
+import re
+import shutil
+import signal
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kit.client import wait_until
+from kit.origin import challenge, response
+from kit.program import BINARY
+
+WARM_UP, MANY = 80, 200         # more than the flight recorder writes down at once
+COUNTER = Path(BINARY).resolve().parent / "libcount_malloc.so"
+QUIET = ("--access-log", "off")
+
+ANSWER = response(200, b"x" * 100)
+ASKED = challenge("value", body=b"please say it again")
+
+
+def serve(call):
+    """The final answer for who brings the echo, or wherever none is wanted."""
+    wanted = call.request.path.startswith("/449")
+    call.send(ASKED if wanted and not call.request.all("Ms-Echo-Reply") else ANSWER)
+
+
+def job(client, origin, path, body=None):
+    """One request over and over: a function of how often."""
+    origin.on(path, serve)
+    url = origin.url(path)
+    fields = [] if body is None else [("Content-Length", str(len(body)))]
+    request = client.head("GET" if body is None else "POST", url, fields) + (body or b"")
+
+    def run(times):
+        for _ in range(times):
+            client.send(request)
+            answer = client.response()
+            assert answer.status == 200 and len(answer.body) == 100
+
+    return run
+
+
+JOBS = pytest.mark.parametrize("path, body, attempts", [
+    ("/plain", None, 1), ("/plain", b"b" * 1024, 1), ("/449", None, 2), ("/449", b"b" * 1024, 2),
+], ids=["GET", "POST 1K", "449 GET", "449 POST 1K"])
+
+
+@JOBS
+def test_memory(start, origin, tmp_path, path, body, attempts):
+    """No request asks malloc for anything. Nor does an answered 449, unless the
+    flight recorder writes it down, which it does 50 times a second at most: it
+    hashes with OpenSSL's HMAC, and that allocates."""
+    if not COUNTER.exists():
+        pytest.skip(f"no {COUNTER.name}: not glibc, or a build for a sanitizer")
+    count = tmp_path / "count"
+    count.write_bytes(bytes(8))
+    proxy = start(*QUIET, env={"LD_PRELOAD": str(COUNTER), "COUNT_MALLOC": str(count)})
+
+    def calls():
+        return struct.unpack("Q", count.read_bytes())[0]
+
+    with proxy.client() as client:
+        run = job(client, origin, path, body)
+        run(WARM_UP)
+        before = calls()
+        assert before > 100, "it does not count"
+        if attempts == 1:
+            run(MANY)
+            assert calls() - before == 0
+        else:
+            costs = [one(run, calls) for _ in range(MANY)]
+            assert costs.count(0) > MANY / 20, costs
+            assert max(costs) <= 40, costs
+    assert len(origin.to(path)) == (WARM_UP + MANY) * attempts
+    assert len(origin.connections) == 1
+
+
+def one(run, calls):
+    before = calls()
+    run(1)
+    return calls() - before
+
+
+class Trace:
+    """The system calls of a process while this is open, by strace."""
+
+    def __init__(self, tmp, pid):
+        self.file, self.pid = tmp / "strace.out", pid
+        self.err = tmp / "strace.err"
+
+    def __enter__(self):
+        strace = shutil.which("strace")
+        if not strace:
+            pytest.skip("strace is not installed")
+        with open(self.err, "wb") as err:
+            self.process = subprocess.Popen([strace, "-f", "-o", str(self.file), "-p", str(self.pid)],
+                                            stdin=subprocess.DEVNULL, stderr=err)
+        wait_until(lambda: "attached" in self.err.read_text() or self.process.poll() is not None,
+                   "strace to attach")
+        if self.process.poll() is not None:
+            pytest.skip(f"strace may not trace: {self.err.read_text().strip()}")
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
+    def calls(self):
+        """Name and arguments of each, in order. Those that strace found under way,
+        or cut in two, are counted once."""
+        lines = self.file.read_text("latin-1").splitlines()
+        found = [re.match(r"\d+ +(\w+)\((.*)", line) for line in lines]
+        return [(m[1], m[2]) for m in found if m]
+
+
+@JOBS
+def test_system_calls(start, origin, tmp_path, path, body, attempts):
+    """Six for a request: wait, receive and send, on either side. Three more for a
+    replay. No clock, no timer, no other watcher."""
+    proxy = start(*QUIET)
+    with proxy.client() as client:
+        run = job(client, origin, path, body)
+        run(WARM_UP)
+        with Trace(tmp_path, proxy.pid) as trace:
+            run(MANY)
+        calls = trace.calls()
+    each = collections.Counter(name for name, _ in calls)
+    # A tick, four times a second, is a turn in which nothing was there.
+    ticks = sum(name == "epoll_wait" and rest.endswith("= 0") for name, rest in calls)
+    messages = MANY * (1 + attempts)
+    used = {"epoll_wait": each["epoll_wait"] - ticks, "receive": each["recvfrom"],
+            "send": each["sendto"] + each["sendmsg"]}
+    for name, n in used.items():
+        assert messages - 3 <= n <= messages + 3, (name, each)
+    others = sum(each.values()) - ticks - sum(used.values())
+    assert others < MANY / 10, each     # other threads may live a little
