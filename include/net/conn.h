@@ -93,6 +93,7 @@ bool conn_is_open(const struct conn *c);	/* neither dialling, securing nor dead 
 bool conn_write_waits(const struct conn *c);	/* WRITABLE is to come */
 const struct sockaddr *conn_peer(const struct conn *c);	/* of a dialled conn, else NULL */
 enum why conn_why(const struct conn *c);	/* after CONN_DOWN */
+enum why conn_why_errno(int err);		/* when conn_dial() gave NULL */
 const char *conn_detail(const struct conn *c);	/* "" or a person's words */
 struct tls *conn_tls(const struct conn *c);	/* NULL when plain */
 

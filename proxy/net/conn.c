@@ -147,7 +147,7 @@ static void arm_reading(struct conn *c)
 
 /* -- dialling and securing -------------------------------------------------- */
 
-static enum why why_of_errno(int err)
+enum why conn_why_errno(int err)
 {
 	switch (err) {
 	case ECONNREFUSED:
@@ -185,7 +185,7 @@ static void dial_done(struct conn *c)
 	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0)
 		err = errno;
 	if (err) {
-		fail(c, why_of_errno(err));
+		fail(c, conn_why_errno(err));
 		return;
 	}
 	stop_writing(c);

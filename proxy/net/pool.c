@@ -370,10 +370,7 @@ static bool dial_next(struct want *w)
 			continue;
 		w->racers[i] = conn_dial(w->pool->net, &a->sa, len, racer_spoke, w);
 		if (!w->racers[i])
-			w->why = errno == EMFILE || errno == ENFILE ? WHY_OVERLOADED :
-				 errno == ENETUNREACH || errno == EHOSTUNREACH ||
-				 errno == EADDRNOTAVAIL ? WHY_UNROUTABLE :
-				 errno == ECONNREFUSED ? WHY_REFUSED : WHY_CONNECT_FAILED;
+			w->why = conn_why_errno(errno);
 		return w->racers[i] != NULL;
 	}
 	w->next--;			/* all lanes taken: wait for one to fail */

@@ -654,6 +654,20 @@ static void test_dial_that_cannot_begin(void **state)
 	check_said(&a, "");
 }
 
+static void test_reasons(void **state)
+{
+	static const struct { int err; enum why why; } row[] = {
+		{ ECONNREFUSED, WHY_REFUSED }, { ENETUNREACH, WHY_UNROUTABLE },
+		{ EHOSTUNREACH, WHY_UNROUTABLE }, { EADDRNOTAVAIL, WHY_UNROUTABLE },
+		{ EAFNOSUPPORT, WHY_UNROUTABLE }, { ETIMEDOUT, WHY_CONNECT_TIMEOUT },
+		{ EMFILE, WHY_OVERLOADED }, { ENFILE, WHY_OVERLOADED },
+		{ EACCES, WHY_CONNECT_FAILED }, { ECONNRESET, WHY_CONNECT_FAILED },
+	};
+
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++)
+		assert_int_equal(conn_why_errno(row[i].err), row[i].why);
+}
+
 static void test_dial_given_up(void **state)
 {
 	struct door d;
@@ -1116,7 +1130,7 @@ int main(void)
 		TEST(test_end_within_up), TEST(test_end_within_down),
 		TEST(test_memory_is_used_again), TEST(test_adopt), TEST(test_dial),
 		TEST(test_dial_refused), TEST(test_dial_that_cannot_begin),
-		TEST(test_dial_given_up), TEST(test_tls_talk), TEST(test_tls_first_words),
+		TEST(test_reasons), TEST(test_dial_given_up), TEST(test_tls_talk), TEST(test_tls_first_words),
 		TEST(test_tls_small_bites), TEST(test_tls_refused),
 		TEST(test_tls_refused_after_a_dial), TEST(test_tls_peer_leaves),
 		TEST(test_unread), TEST(test_unread_before_tls),

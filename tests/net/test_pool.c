@@ -3,6 +3,7 @@
 #include "net/pool.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include "loop.h"
 #include "certs.h"
@@ -60,8 +61,9 @@ static enum why vet(void *owner, const struct sockaddr *to)
 	const struct sockaddr_in *in = (const struct sockaddr_in *)to;
 	struct asker *a = owner;
 
-	assert_int_equal(to->sa_family, AF_INET);
 	a->vetted++;
+	if (to->sa_family != AF_INET)
+		return WHY_DONE;
 	for (size_t i = 0; i < sizeof(a->refuses); i++)
 		if (a->refuses[i] && (ntohl(in->sin_addr.s_addr) & 255) == a->refuses[i])
 			return a->refusal;
@@ -316,20 +318,31 @@ static void test_key_whose_name_is_the_host(void **state)
 	close_door();
 }
 
-static void test_hosts_too_long_are_not_kept(void **state)
+static void test_names_too_long_are_not_kept(void **state)
 {
-	static char much[300];
-	struct pool_key k;
-	struct conn *c;
+	static const struct { size_t host, name; bool kept; } row[] = {
+		{ 256, 0, true }, { 257, 0, false }, { 9, 256, true }, { 9, 257, false },
+		{ 256, 256, true }, { 300, 9, false }, { 9, 60000, false },
+	};
+	static char much[60000];
 
 	open_door();
-	memset(much, 'a', sizeof(much) - 1);
-	k = key("one.test", door_port(&door), NULL);
-	c = fetch(&k);
-	k.host = str_of(much);
-	pool_put(pool, &k, c);
-	assert_true(conn_is_dead(c));
-	assert_int_equal(idle(), 0);
+	memset(much, 'a', sizeof(much));
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct pool_key k = key("one.test", door_port(&door), NULL);
+		struct conn *c = fetch(&k);
+
+		k.host = (struct str){ much, row[i].host };
+		k.tls_name = (struct str){ much, row[i].name };
+		k.tls = client_ctx;
+		pool_put(pool, &k, c);
+		assert_int_equal(conn_is_dead(c), !row[i].kept);
+		assert_int_equal(idle(), row[i].kept);
+		if (row[i].kept)
+			assert_ptr_equal(take(&k), c);
+		conn_close(c);
+		turn();
+	}
 	close_door();
 }
 
@@ -582,6 +595,49 @@ static void test_reasons(void **state)
 	pool_count(pool, &n);
 	assert_int_equal(n.failed, sizeof(row) / sizeof(row[0]));
 	assert_int_equal(n.dialled, 0);
+}
+
+/* What fails before the kernel has even tried. */
+static void test_no_descriptors(void **state)
+{
+	struct rlimit was, none;
+	struct pool_key k;
+	struct asker a = { 0 };
+
+	open_door();
+	k = key("127.0.0.1", door_port(&door), NULL);
+	getrlimit(RLIMIT_NOFILE, &was);
+	none = (struct rlimit){ 0, was.rlim_max };
+	get(&a, &k);
+	setrlimit(RLIMIT_NOFILE, &none);
+	for (int i = 0; i < 5; i++)
+		turn();
+	setrlimit(RLIMIT_NOFILE, &was);
+	assert_int_equal(a.told, 1);
+	assert_int_equal(a.why, WHY_OVERLOADED);
+	close_door();
+}
+
+static void test_ipv6(void **state)
+{
+	struct sockaddr_in6 at = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pool_key k;
+	struct conn *c;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, len) != 0) {
+		close(fd);
+		print_message("no IPv6 here\n");
+		return;
+	}
+	assert_int_equal(listen(fd, 5), 0);
+	getsockname(fd, (struct sockaddr *)&at, &len);
+	k = key("::1", ntohs(at.sin6_port), NULL);
+	c = fetch(&k);
+	assert_int_equal(conn_peer(c)->sa_family, AF_INET6);
+	conn_close(c);
+	close(fd);
 }
 
 /* -- happy eyeballs ----------------------------------------------------------------- */
@@ -1081,11 +1137,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_newest_first), TEST(test_keys), TEST(test_key_whose_name_is_the_host),
-		TEST(test_hosts_too_long_are_not_kept), TEST(test_idle_ones_that_speak),
+		TEST(test_names_too_long_are_not_kept), TEST(test_idle_ones_that_speak),
 		TEST(test_idle_for_too_long), TEST(test_limits), TEST(test_nothing_is_kept),
 		TEST(test_a_dead_one_is_not_kept), TEST(test_many_keys),
 		TEST(test_idle_ones_are_vetted_again),
 		TEST(test_refused_addresses_are_never_dialled), TEST(test_reasons),
+		TEST(test_no_descriptors), TEST(test_ipv6),
 		TEST(test_refused_goes_on_at_once), TEST(test_black_hole),
 		TEST(test_late_winner), TEST(test_nothing_but_black_holes),
 		TEST(test_silent_name_server), TEST(test_secured),
