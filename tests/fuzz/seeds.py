@@ -124,6 +124,25 @@ def exchange_seeds():
                 s.answer(SERVER, first, size).send(SERVER).turn(0, 4)
                 s.answer(SERVER, 0, 9).send(SERVER).turn(0, 4)
                 yield bytes(s.octets)
+    for end in ("fin", "reset"):                # broken off, for each framing and both versions
+        for kind in (0, 2, 3, 6, 7):
+            for first in (0, 1, 2, 3, 4, 5, 6, 10):
+                for size, cut in ((60, 60), (200, 255)):
+                    s = Script().request(CLIENT, kind, size).send(CLIENT).turn(0, 3)
+                    s.answer(SERVER, first, size).send_some(SERVER, cut).turn(0, 3)
+                    getattr(s, end)(SERVER).turn(0, 4)
+                    yield bytes(s.octets)
+        for kind in (0, 2):                     # ... when it was used before
+            s = Script().request(CLIENT, 0, 0).send(CLIENT).turn(0, 4).answer(SERVER, 0, 9).send(SERVER).turn(0, 4)
+            s.request(CLIENT, kind, 20).send(CLIENT).turn(0, 0)
+            getattr(s, end)(SERVER).turn(0, 4).answer(SERVER, 0, 9).send(SERVER).turn(0, 4)
+            yield bytes(s.octets)
+    for size in (40, 180):                      # the replay is refused: the challenge comes back
+        for first in (5, 6, 8, 10):
+            s = Script().request(CLIENT, 2, 20).send(CLIENT).turn(0, 4)
+            s.door().answer(SERVER, first, size).send(SERVER).turn(0, 4)
+            s.fin(SERVER).turn(0, 4).clock(0, 3).turn(0, 4)
+            yield bytes(s.octets)
     for end in ("fin", "reset"):
         for side in (CLIENT, SERVER):
             for cut in (1, 30, 90):
