@@ -28,6 +28,9 @@ struct resolver_options {
 	uint32_t cache_ttl_most_s;	/* upper bound of a TTL; negative answers live 1 s */
 };
 
+/* Lookups ever, and what became of those that were not cancelled. */
+struct resolver_counts { uint64_t asked, found, failed; };
+
 /* NULL, when c-ares cannot start. */
 struct resolver *resolver_new(struct event_base *base, const struct resolver_options *o);
 /* An IP literal, localhost, or a name in the cache is answered here: true, *out
@@ -39,7 +42,6 @@ struct lookup *resolver_ask(struct resolver *r, struct str host, uint16_t port,
 void lookup_cancel(struct lookup *l);
 /* Every waiting lookup must have been cancelled. */
 void resolver_free(struct resolver *r);
-/* Lookups ever, and how many of them failed. */
-void resolver_counts(const struct resolver *r, uint64_t *asked, uint64_t *failed);
+void resolver_count(const struct resolver *r, struct resolver_counts *out);
 
 #endif

@@ -61,7 +61,7 @@ struct resolver {
 	struct event timer, deliver;
 	TAILQ_HEAD(, query) queries, halves;
 	struct lookups waiting, ready;
-	uint64_t asked, failed;
+	struct resolver_counts counts;
 };
 
 /* Names. */
@@ -147,7 +147,7 @@ static void on_deliver(evutil_socket_t fd, short what, void *arg)
 		more = l != last;
 		TAILQ_REMOVE(&r->ready, l, peers);
 		free(l);
-		r->failed += done.why != WHY_DONE;
+		*(done.why == WHY_DONE ? &r->counts.found : &r->counts.failed) += 1;
 		done.fn(done.owner, done.why == WHY_DONE ? &done.found : NULL, done.why);
 	}
 }
@@ -413,7 +413,7 @@ static struct lookup *lookup_new(struct resolver *r, uint16_t port, lookup_fn *f
 	l->fn = fn;
 	l->owner = owner;
 	l->port = port;
-	r->asked++;
+	r->counts.asked++;
 	return l;
 }
 
@@ -469,8 +469,7 @@ struct lookup *resolver_ask(struct resolver *r, struct str host, uint16_t port,
 	return l;
 }
 
-void resolver_counts(const struct resolver *r, uint64_t *asked, uint64_t *failed)
+void resolver_count(const struct resolver *r, struct resolver_counts *out)
 {
-	*asked = r->asked;
-	*failed = r->failed;
+	*out = r->counts;
 }
