@@ -16,7 +16,7 @@ die()
 	exit 1
 }
 
-# What is needed, one line each: purpose (build, demo, test), how to see that it
+# What is needed, one line each: purpose (build, demo, test, monitor), how to see that it
 # is there, what for, and its packages: apt, dnf, apk. The check is a command, or
 # a library known to pkg-config (lib:NAME), or a file (file:PATH).
 needs()
@@ -35,6 +35,7 @@ needs()
 	build|lib:jansson|JSON of supply rules|libjansson-dev|jansson-devel|jansson-dev
 	build|lib:libcrypt|passwords (htpasswd)|libcrypt-dev|libxcrypt-devel|libxcrypt-dev
 	build|lib:libseccomp|the sandbox's system call filter|libseccomp-dev|libseccomp-devel|libseccomp-dev
+	build|lib:libmicrohttpd|the admin listener|libmicrohttpd-dev|libmicrohttpd-devel|libmicrohttpd-dev
 	build|lib:libsystemd|sd_notify, socket activation|libsystemd-dev|systemd-devel|
 	package|dh|builds Debian packages|debhelper||
 	package|dpkg-buildpackage|builds Debian packages|dpkg-dev||
@@ -46,6 +47,8 @@ needs()
 	test|lib:cmocka|unit tests|libcmocka-dev|libcmocka-devel|cmocka-dev
 	test|ctags|checks how long functions are|universal-ctags|ctags|ctags
 	test|strace|counts the system calls of a request|strace|strace|strace
+	monitor|promtool|reads metrics and alert rules|prometheus||prometheus
+	monitor|chromium|looks at the admin page|chromium|chromium|chromium
 	test|pytest|flow tests|python3-pytest|python3-pytest|py3-pytest
 	test|curl|a client of the flow tests|curl|curl|curl
 	test|openssl|makes the certificates of the tests|openssl|openssl|openssl

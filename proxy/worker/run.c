@@ -15,6 +15,7 @@
 
 #include "ground/log.h"
 #include "net/signer.h"
+#include "worker/admin.h"
 #include "worker/ca.h"
 #include "worker/manager.h"
 #include "worker/sandbox.h"
@@ -31,6 +32,7 @@ struct process {
 	struct spool spool;
 	struct worker *workers[WORKERS_MOST];
 	unsigned workers_n;
+	struct admin *admin;		/* NULL: none */
 	uint64_t beats[WORKERS_MOST];	/* of each, when last looked at */
 	uint32_t watchdog_ms;
 	enum stage stage;
@@ -55,7 +57,8 @@ static void tell_all(struct process *p, unsigned words)
 static void fill_own(struct process *p, struct config *c)
 {
 	unsigned known = c->access.own_n, n = p->sockets.n;
-	struct sockaddr_storage *own = arena_get(c->arena, (known + n) * sizeof *own);
+	bool admin = p->sockets.admin.fd >= 0;
+	struct sockaddr_storage *own = arena_get(c->arena, (known + n + 1) * sizeof *own);
 
 	if (!own)
 		return;
@@ -63,8 +66,10 @@ static void fill_own(struct process *p, struct config *c)
 		memcpy(own, c->access.own, known * sizeof *own);
 	for (unsigned i = 0; i < n; i++)
 		own[known + i] = p->sockets.at[i * p->sockets.workers].addr;
+	if (admin)
+		own[known + n] = p->sockets.admin.addr;
 	c->access.own = own;
-	c->access.own_n = known + n;
+	c->access.own_n = known + n + admin;
 }
 
 /* What TLS needs of a configuration: its files, and the signing process. */
@@ -108,12 +113,14 @@ static void reload(struct process *p)
 
 	if (!c) {
 		log_error(NULL, "the configuration stays as it was: %s", err ? err : "");
+		admin_reloaded(p->admin, NULL);
 		say_ready(p, "the new configuration is bad and not used: ", err ? err : "");
 		free(err);
 		return;
 	}
 	for (unsigned i = 0; i < p->workers_n; i++)
 		worker_reconfigure(p->workers[i], c);
+	admin_reloaded(p->admin, c);
 	config_release(p->config);
 	p->config = c;
 	log_threshold = (enum log_level)c->log_level;
@@ -128,6 +135,7 @@ static void drain(struct process *p)
 	log_notice(NULL, "draining: no new clients, at most %u s for what is under way",
 		   p->config->drain_timeout / 1000);
 	manager_stopping("draining: finishing what is under way");
+	admin_draining(p->admin);
 	tell_all(p, WORD_DRAIN);
 }
 
@@ -299,6 +307,35 @@ static int start(struct process *p)
 	return 0;
 }
 
+/* The first address where clients are served in plain HTTP. */
+static const struct sockaddr_storage *proxy_address(const struct sockets *s)
+{
+	for (unsigned i = 0; i < s->n; i++) {
+		const struct listening *l = &s->at[i * s->workers];
+
+		if (!l->tls && l->addr.ss_family != AF_UNIX)
+			return &l->addr;
+	}
+	return NULL;
+}
+
+static int start_admin(struct process *p)
+{
+	const char *why = "";
+	struct admin_options o = {
+		.fd = p->sockets.admin.fd, .workers = p->workers, .workers_n = p->workers_n,
+		.spool = &p->spool, .config = p->config, .proxy = proxy_address(&p->sockets),
+	};
+
+	if (o.fd < 0)
+		return 0;
+	p->admin = admin_start(&o, &why);
+	if (p->admin)
+		return 0;
+	log_error(NULL, "admin: %s", why);
+	return EX_UNAVAILABLE;
+}
+
 static int open_logs(const struct config *c)
 {
 	const char *path = c->error_log.at;
@@ -336,7 +373,8 @@ static int prepare(struct process *p)
 	if (status)
 		return status;
 	sandbox_enter(c);
-	return start(p);
+	status = start(p);
+	return status ? status : start_admin(p);
 }
 
 int run_main(struct config *c)
@@ -353,6 +391,7 @@ int run_main(struct config *c)
 	} else {
 		stop(&p);
 	}
+	admin_stop(p.admin);
 	for (unsigned i = 0; i < p.workers_n; i++)
 		worker_free(p.workers[i]);
 	sockets_close(&p.sockets);
