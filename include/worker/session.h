@@ -48,7 +48,8 @@ struct session {
 struct session *session_open(struct worker *w, int fd, const struct sockaddr *peer,
 			     socklen_t len, struct tls_ctx *tls);
 /* After this exchange the connection is closed. An idle client may be sending
- * this very moment: it has a second to do so, and is told with the answer. */
+ * this very moment: it has a second to do so, and is told with the answer. A
+ * tunnel stays while octets move in it. */
 void session_drain(struct session *s);
 /* Now, whatever is under way. */
 void session_kill(struct session *s);

@@ -117,12 +117,24 @@ static void linger(struct session *s)
 		close_now(s);
 }
 
+static bool is_quiet_at_times(const struct session *s)
+{
+	const struct transaction *t = s->transaction;
+
+	return s->phase == SESSION_TUNNEL ||
+	       (t && deadline_is_set(&t->deadline) && t->deadline.class == DEADLINE_TUNNEL);
+}
+
 void session_drain(struct session *s)
 {
+	struct transaction *t = s->transaction;
+
 	if (s->phase == SESSION_IDLE)
 		deadline_set(deadlines_of(s), &s->deadline, DEADLINE_DRAIN);
-	else if (s->transaction)
-		s->transaction->exchange.keep_client = false;
+	else if (is_quiet_at_times(s))
+		deadline_set(deadlines_of(s), &t->deadline, DEADLINE_TUNNEL);	/* shorter now */
+	if (t)
+		t->exchange.keep_client = false;
 }
 
 /* -- heads ------------------------------------------------------------------------- */
@@ -387,6 +399,10 @@ static void late(struct deadline *d)
 
 	switch (s->phase) {
 	case SESSION_IDLE:
+		read_head(s);		/* what is here already is not late */
+		if (s->phase == SESSION_IDLE)
+			close_now(s);
+		break;
 	case SESSION_LINGER:
 		close_now(s);
 		return;

@@ -31,7 +31,7 @@ enum {
 	CHALLENGER_MS = 10 * 60 * 1000,
 	IDLE_PER_KEY = 256, IDLE_IN_ALL = 4096,
 	ATTEMPT_DELAY_MS = 250,		/* RFC 8305 5 */
-	LINGER_MS = 2000, DRAIN_IDLE_MS = 1000,
+	LINGER_MS = 2000, DRAIN_IDLE_MS = 1000, DRAIN_QUIET_MS = 5000,
 	FDS_PER_CLIENT = 2, FDS_SPARE = 64,
 };
 
@@ -145,12 +145,32 @@ static bool use_config(struct worker *w, struct config *c)
 
 /* -- words from other threads ----------------------------------------------------------- */
 
+/* For a person who waits for the end: what for, or what was not waited for. */
+static void say_open(struct worker *w, const char *what)
+{
+	unsigned exchanges = 0, tunnels = 0;
+
+	for (struct session *s = w->sessions; s; s = s->next) {
+		exchanges += s->phase == SESSION_HEAD || s->phase == SESSION_BUSY;
+		tunnels += s->phase == SESSION_TUNNEL;
+	}
+	if (exchanges || tunnels)
+		log_notice(NULL, "worker %u %s %u exchange%s and %u tunnel%s", w->index, what,
+			   exchanges, exchanges == 1 ? "" : "s", tunnels, tunnels == 1 ? "" : "s");
+}
+
+/* A tunnel never says that it is done: one in which nothing moves is taken for
+ * a connection that a client keeps for later, and does not hold up a restart. */
 static void drain(struct worker *w)
 {
 	struct session *next;
+	uint32_t *quiet_ms = &w->net.deadlines.length_ms[DEADLINE_TUNNEL];
 
 	w->draining = true;
 	listeners_stop(w);
+	say_open(w, "waits for");
+	if (*quiet_ms == 0 || *quiet_ms > DRAIN_QUIET_MS)
+		*quiet_ms = DRAIN_QUIET_MS;
 	for (struct session *s = w->sessions; s; s = next) {
 		next = s->next;
 		session_drain(s);
@@ -254,6 +274,7 @@ void worker_run(struct worker *w)
 {
 	while (!w->stopping && !(w->draining && !w->sessions))
 		worker_turn(w);
+	say_open(w, "cuts off");
 	while (w->sessions)
 		session_kill(w->sessions);
 	access_log_flush(w->log);

@@ -84,6 +84,49 @@ def test_drain_timeout_is_an_end(start, origin):
         assert proxy.wait() == 0
 
 
+def open_tunnel(client, peer):
+    def echo(sock):
+        while data := sock.recv(65536):
+            sock.sendall(data)
+    client.send(client.head("CONNECT", peer(echo).authority))
+    assert client.response("CONNECT").status == 200
+
+
+def test_a_quiet_tunnel_does_not_hold_up_the_end(start, peer):
+    proxy = start("--connect-ports", "1-65535", "--drain-timeout", "60s")
+    with proxy.client() as quiet:
+        open_tunnel(quiet, peer)
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0        # sooner than the 60 s
+        assert "waits for 0 exchanges and 1 tunnel" in proxy.said()
+        assert "cuts off" not in proxy.said()
+
+
+def test_a_tunnel_in_which_octets_move_is_waited_for(start, peer):
+    proxy = start("--connect-ports", "1-65535", "--drain-timeout", "60s")
+    with proxy.client() as moving:
+        open_tunnel(moving, peer)
+        proxy.signal(signal.SIGTERM)
+        for _ in range(28):             # longer than a quiet one may stay
+            time.sleep(0.25)
+            moving.send(b"still here")
+            assert moving.reader.exactly(10) == b"still here"
+        moving.close()
+        assert proxy.wait() == 0
+
+
+def test_what_the_drain_timeout_cuts_is_told(start, origin, peer):
+    origin.on("/x", lambda call: call.stall())
+    proxy = start("--connect-ports", "1-65535", "--drain-timeout", "1s")
+    with proxy.client() as busy, proxy.client() as quiet:
+        open_tunnel(quiet, peer)
+        busy.request("GET", origin.url("/x"))
+        wait_until(lambda: origin.requests, "the request")
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+        assert "cuts off 1 exchange and 1 tunnel" in proxy.said()
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_at_once(start, origin, second):
     origin.on("/x", lambda call: call.stall())
