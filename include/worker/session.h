@@ -58,8 +58,9 @@ void session_settle(struct session *s);
 /* What comes after this exchange are requests to u, inside TLS that the caller
  * puts on s->client. False: out of memory. */
 bool session_enclose(struct session *s, const struct url *u);
-/* The client's address as text in room. */
+/* The client's address as text in room: with the port, and without. */
 struct str session_who(const struct session *s, char room[64]);
+struct str session_address(const struct session *s, char room[64]);
 const struct sockaddr *session_peer(const struct session *s);	/* NULL: a unix socket */
 /* bound.c: lets go of the connection that carries this client's login. */
 void session_unbind(struct session *s);

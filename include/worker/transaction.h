@@ -104,6 +104,7 @@ struct transaction {
 	bool logged_in;			/* ... and has been sent a login that belongs to it */
 
 	/* to the client */
+	uint64_t heads;			/* octets of heads, interim ones too */
 	uint64_t said;			/* octets of it before the final response; UINT64_MAX:
 					 * some of them wait in front of that */
 	uint8_t down_chunks;		/* rooms in use by the lane */

@@ -271,7 +271,7 @@ static void combined(struct line *l, const struct transaction *t, struct access_
 	char who[64];
 	struct str referer = field(t, HEADER_REFERER), agent = field(t, HEADER_USER_AGENT);
 
-	put_str(l, session_who(t->session, who));
+	put_str(l, session_address(t->session, who));
 	put(l, " - - [");
 	put(l, log->stamp);
 	put(l, "] \"");
@@ -281,7 +281,7 @@ static void combined(struct line *l, const struct transaction *t, struct access_
 	put(l, t->request.minor ? " HTTP/1.1\" " : " HTTP/1.0\" ");
 	put_u64(l, t->status);
 	put(l, " ");
-	put_u64(l, t->down.moved);
+	put_u64(l, t->down.moved > t->heads ? t->down.moved - t->heads : 0);
 	put(l, " \"");
 	put_str(l, referer.len ? referer : STR("-"));
 	put(l, "\" \"");

@@ -43,6 +43,7 @@ static void put_head(struct transaction *t, const struct response *p, bool close
 		POST(t, .event = GAVE_UP);
 		return;
 	}
+	t->heads += head.len;
 	lane_add(&t->down, head);
 }
 

@@ -358,6 +358,7 @@ void intercept_begin(struct transaction *t)
 
 	t->status = 200;
 	lane_drop(&t->down);
+	t->heads = OPENING.len;
 	lane_add(&t->down, OPENING);
 	conn_adopt(s->client, on_client, t);
 	conn_resume(s->client);

@@ -23,13 +23,9 @@ static struct str full_url(struct transaction *t)
 static struct str elsewhere_key(struct transaction *t)
 {
 	const struct header *agent = headers_find(&t->request.fields, HEADER_USER_AGENT);
-	char who[64];
-	struct str w = session_who(t->session, who), address = w, port;
+	char room[64];
+	struct str address = session_address(t->session, room);
 
-	if (w.len && w.at[0] != '[')
-		str_cut(w, ':', &address, &port);
-	else
-		str_cut(w, ']', &address, &port);
 	return arena_print(t->arena, "%.*s %.*s", STR_FMT(address),
 			   STR_FMT(agent ? agent->value : STR("")));
 }

@@ -144,6 +144,7 @@ void reply(struct transaction *t)
 			   "Connection: close\r\n\r\n");
 	t->saved_waits = false;
 	lane_drop(&t->down);
+	t->heads += head.len;
 	lane_add(&t->down, head);
 	if (t->request.kind != METHOD_HEAD && !arena_full(t->arena))
 		lane_add(&t->down, text);

@@ -18,23 +18,27 @@ enum { LINGER_MOST = 1 << 20 };		/* octets discarded after our last word */
 
 static void on_client(void *owner, struct conn *c, enum conn_event ev);
 
+struct str session_address(const struct session *s, char room[64])
+{
+	const void *octets = s->peer.sa.sa_family == AF_INET ?
+		(const void *)&s->peer.in4.sin_addr : &s->peer.in6.sin6_addr;
+
+	if (!session_peer(s) || !inet_ntop(s->peer.sa.sa_family, octets, room, 64))
+		return STR("unix");
+	return str_of(room);
+}
+
 struct str session_who(const struct session *s, char room[64])
 {
-	char ip[INET6_ADDRSTRLEN];
+	char address[64];
+	bool in6 = s->peer.sa.sa_family == AF_INET6;
 	int n;
 
-	switch (s->peer.sa.sa_family) {
-	case AF_INET:
-		inet_ntop(AF_INET, &s->peer.in4.sin_addr, ip, sizeof ip);
-		n = snprintf(room, 64, "%s:%u", ip, ntohs(s->peer.in4.sin_port));
-		break;
-	case AF_INET6:
-		inet_ntop(AF_INET6, &s->peer.in6.sin6_addr, ip, sizeof ip);
-		n = snprintf(room, 64, "[%s]:%u", ip, ntohs(s->peer.in6.sin6_port));
-		break;
-	default:
-		n = snprintf(room, 64, "unix");
-	}
+	if (!session_peer(s))
+		return STR("unix");
+	session_address(s, address);
+	n = snprintf(room, 64, in6 ? "[%s]:%u" : "%s:%u", address,
+		     ntohs(in6 ? s->peer.in6.sin6_port : s->peer.in4.sin_port));
 	return (struct str){ room, (size_t)n };
 }
 
