@@ -39,8 +39,7 @@ static void put_head(struct transaction *t, const struct response *p, bool close
 		x.upgrade = p->upgrade;
 	head = response_head(p, &x, t->arena);
 	if (!head.at) {
-		t->why = WHY_RESPONSE_HEAD_TOO_BIG;
-		POST(t, .event = GAVE_UP);
+		transaction_fail(t, WHY_RESPONSE_HEAD_TOO_BIG);
 		return;
 	}
 	t->heads += head.len;

@@ -121,6 +121,15 @@ static void say(struct transaction *t, uint16_t status)
 		log_info(&ctx, "%u %s: %s", status, why_name(t->why), why_text(t->why));
 }
 
+/* HEAD gets no content, whatever else is wrong with the request (RFC 9110 9.3.2):
+ * of a head that was never split, the first octets tell. */
+static bool is_head(const struct transaction *t)
+{
+	return t->request.kind == METHOD_HEAD ||
+	       (!t->request.method.len &&
+		str_starts(buf_unread(&t->session->in), STR("HEAD ")));
+}
+
 void reply(struct transaction *t)
 {
 	uint16_t status = why_status(t->why);
@@ -146,7 +155,7 @@ void reply(struct transaction *t)
 	lane_drop(&t->down);
 	t->heads += head.len;
 	lane_add(&t->down, head);
-	if (t->request.kind != METHOD_HEAD && !arena_full(t->arena))
+	if (!is_head(t) && !arena_full(t->arena))
 		lane_add(&t->down, text);
 	deliver_flush(t);
 }
