@@ -60,9 +60,10 @@ class Watched(Proxy):
                 if "AF_INET" in line and "htons(53)" not in line]
 
     def stop(self):
-        super().stop()
-        if self.strace:
+        if self.strace:             # it lets go, and leaks can be looked for
+            self.strace.terminate()
             self.strace.wait(PATIENCE)
+        super().stop()
 
 
 def cuts_of(row, raw, macros):
