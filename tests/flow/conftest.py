@@ -1,7 +1,6 @@
 """Fixtures of the flow tests: the real binary between a scripted client and a
 scripted origin, on free ports of loopback, in temporary directories."""
 import pathlib
-import shutil
 import subprocess
 
 import pytest
@@ -10,6 +9,7 @@ from kit.origin import Origin
 from kit.peer import Peer
 from kit.program import BINARY, Demo, Proxy
 from kit.road import PROXIES, Roads
+from kit.tool import program
 
 
 def pytest_report_header(config):
@@ -96,14 +96,6 @@ def client(proxy):
     """A connection to the proxy."""
     with proxy.client() as client:
         yield client
-
-
-def program(name):
-    """The path of a program, or the test is skipped."""
-    path = shutil.which(name)
-    if not path:
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from conftest import program
 from kit.apache import Apache, installed
 from kit.gate import Gate
+from kit.tool import program
 
 BODY = os.urandom(3_000_000)
 SUM = hashlib.sha256(BODY).hexdigest()

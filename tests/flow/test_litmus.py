@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from conftest import program
 from kit import apache
 from kit.gate import Gate
+from kit.tool import program
 
 MIB = 1 << 20
 

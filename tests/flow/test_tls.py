@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from conftest import program
 from kit.ca import Authority, self_signed, serving
 from kit.client import Client, trusting, wait_until
 from kit.origin import Origin, challenge, response
 from kit.peer import Peer
 from kit.program import BINARY
 from kit.road import Inside, InsideProxy, ListenerProxy
+from kit.tool import program
 
 BODY = os.urandom(300_000)
 
