@@ -170,6 +170,8 @@ void upstream_blind(struct transaction *t);	/* a plain connection for a tunnel *
 void upstream_go_on(struct transaction *t);	/* the client took all: read again */
 void upstream_release(struct transaction *t);	/* send the body that was held */
 struct attempt *attempt_now(struct transaction *t);
+/* The upstream ended its stream: was that the proper end of the response? */
+bool upstream_ended_well(struct transaction *t);
 
 /* answer.c */
 void answer_judge(struct transaction *t, struct exchange_fact *fact);

@@ -278,7 +278,7 @@ bool deliver_can_splice(const struct transaction *t)
 
 static void spliced_eof(struct transaction *t)
 {
-	if (reader_eof(t->from_upstream) != STEP_END) {
+	if (!upstream_ended_well(t)) {
 		transaction_lose_upstream(t, WHY_RESPONSE_INCOMPLETE);
 		return;
 	}

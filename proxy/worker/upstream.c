@@ -488,13 +488,22 @@ static void digest(struct transaction *t)
 		deliver_flush(t);
 }
 
+/* The kernel tells of a reset once. If a write was told, what the reader sees looks
+ * like an end. */
+bool upstream_ended_well(struct transaction *t)
+{
+	bool may_be_reset = t->send_failed && conn_is_plain(t->upstream);
+
+	return !may_be_reset && reader_eof(t->from_upstream) == STEP_END;
+}
+
 static void took_eof(struct transaction *t)
 {
 	if (t->exchange.state == EX_ANSWER) {
 		transaction_lose_upstream(t, WHY_DONE);
 		return;
 	}
-	if (reader_eof(t->from_upstream) == STEP_END) {
+	if (upstream_ended_well(t)) {
 		t->response_whole = true;
 		t->response_keep = false;
 		deliver_end(t);
