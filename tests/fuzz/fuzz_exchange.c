@@ -446,11 +446,11 @@ static struct message *message_of(const struct strict *m)
 	return n && n <= run.messages_n ? &run.messages[n - 1] : NULL;
 }
 
-static void check_body(const struct message *m, const struct strict *s)
+static void check_body(const struct message *m, size_t size, const struct strict *s)
 {
-	if (s->body != m->size)
-		broken("message %u looks whole with %zu octets of %zu", m->number, s->body, m->size);
-	for (size_t i = 0; i < m->size; i++)
+	if (s->body != size)
+		broken("message %u looks whole with %zu octets of %zu", m->number, s->body, size);
+	for (size_t i = 0; i < size; i++)
 		if (s->body_to[i] != body_octet(m->number, i))
 			broken("message %u: octet %zu is not its own", m->number, i);
 }
@@ -464,15 +464,15 @@ static void check_whole(const struct strict *s)
 	if (!m || !m->from || m->bodiless || s->framing == STRICT_NONE)
 		return;
 	if (!m->until_close) {
-		check_body(m, s);
+		check_body(m, m->size, s);
 		return;
 	}
 	if (m->from->raw)
 		return;
-	if (!m->from->actor.fin || m->from->actor.said < m->end)
+	if (!m->from->actor.fin)
 		broken("message %u looks whole, but its end never came", m->number);
-	if (m->from->actor.said == m->end)
-		check_body(m, s);
+	if (m->from->actor.said <= m->end)
+		check_body(m, m->size - (m->end - m->from->actor.said), s);
 }
 
 static enum strict_side side_of(enum method_kind kind)
@@ -585,7 +585,7 @@ static void check_request(const struct strict *s)
 	if (!m || m->from)
 		return;
 	if (s->framing != STRICT_NONE)
-		check_body(m, s);
+		check_body(m, m->size, s);
 	if (m->came++)
 		check_replay(m, s);
 	else
