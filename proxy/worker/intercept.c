@@ -14,7 +14,7 @@
 #include "ground/log.h"
 #include "net/mint.h"
 
-enum { HELLO_WAIT_MS = 1000, MINT_WAIT_MS = 5000 };
+enum { HELLO_WAIT_MS = 1000, MINT_WAIT_MS = 10000 };
 
 #define OPENING STR("HTTP/1.1 200 Connection established\r\n\r\n")
 
@@ -121,13 +121,12 @@ static bool wait_for(struct transaction *t, unsigned ms)
 	return t->delay && evtimer_add(t->delay, &tv) == 0;
 }
 
-static void no_leaf(struct transaction *t)
+static void no_leaf(struct transaction *t, const char *words)
 {
-	struct session *s = t->session;
-
-	if (t->exchange.state == EX_OPEN)
-		transaction_fail(t, WHY_MINT_FAILED);
-	session_settle(s);
+	if (t->exchange.state != EX_OPEN)
+		return;
+	snprintf(t->detail, sizeof t->detail, "%s", words);
+	transaction_fail(t, WHY_MINT_FAILED);
 }
 
 static void minted(void *owner, struct tls_identity *leaf)
@@ -136,12 +135,12 @@ static void minted(void *owner, struct tls_identity *leaf)
 	struct session *s = t->session;
 
 	t->minting = NULL;
-	if (!leaf || t->exchange.state != EX_OPEN) {
-		no_leaf(t);
-		return;
+	if (leaf && t->exchange.state == EX_OPEN) {
+		t->leaf = tls_identity_hold(leaf);
+		POST(t, .event = GOT_UPSTREAM, .tunnel = true);
+	} else {
+		no_leaf(t, "the signing process has ended, or may not sign this name");
 	}
-	t->leaf = tls_identity_hold(leaf);
-	POST(t, .event = GOT_UPSTREAM, .tunnel = true);
 	session_settle(s);
 }
 
@@ -162,7 +161,7 @@ void intercept_verified(struct transaction *t)
 	}
 	t->minting = mint_ask(m, host, minted, t);
 	if (!t->minting || !wait_for(t, MINT_WAIT_MS))
-		transaction_fail(t, WHY_MINT_FAILED);
+		no_leaf(t, "the signing process cannot be asked");
 }
 
 void intercept_drop(struct transaction *t)
@@ -343,11 +342,9 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 	struct transaction *t = arg;
 	struct session *s = t->session;
 
-	if (t->exchange.state == EX_OPEN) {
-		no_leaf(t);
-		return;
-	}
-	if (t->intercept && t->exchange.state == EX_TUNNEL)
+	if (t->exchange.state == EX_OPEN)
+		no_leaf(t, "the signing process did not answer in time");
+	else if (t->intercept && t->exchange.state == EX_TUNNEL)
 		upstream_blind(t);
 	session_settle(s);
 }
