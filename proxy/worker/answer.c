@@ -299,7 +299,6 @@ void answer_ask(struct transaction *t)
 		give_none(t, u);
 		return;
 	}
-	transaction_sleep(t);
 	t->expecting = t->holding = false;
 	t->replays++;
 	count(t->worker, COUNT_REPLAYS);
