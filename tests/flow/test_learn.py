@@ -245,6 +245,23 @@ def test_another_answer_than_100(client, origin):
     assert [r[2] for r in uploads.requests] == [0]
 
 
+def test_the_wait_for_a_100_ends_with_it(client, origin):
+    """The answer takes longer than that wait: no silence was heard."""
+    make_known(client, origin)
+    heads = []
+
+    def slow(call):
+        heads.append(call.request.get("Expect"))
+        call.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        call.read_body()
+        time.sleep(1.2)
+        call.send(response(404))
+    url = origin.on("/dav/store/x", slow, early=True)
+    for _ in range(2):
+        assert put(client, url, MIB)[0].status == 404
+    assert heads == ["100-continue"] * 2
+
+
 def test_the_wait_for_a_100_does_not_reach_into_the_replay(client, origin):
     """449 to the Expect, with a Retry-After as long as that wait; then nothing happens
     for longer still."""

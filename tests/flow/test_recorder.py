@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,13 @@ def dump(proxy, needle):
     proxy.signal(signal.SIGUSR2)
     wait_until(lambda: needle in proxy.said(), f"{needle} in the dump")
     return proxy.said()
+
+
+def admin(proxy, path):
+    """What the admin listener says there."""
+    url = wait_until(lambda: re.search(r"admin on (http://\S+)", proxy.said()), "the admin listener")[1]
+    with urllib.request.urlopen(url + path, timeout=20) as answer:
+        return answer.read().decode()
 
 
 def echoing(value="v"):
@@ -91,7 +99,7 @@ def test_only_challenged_exchanges(start, origin):
 def test_no_secret_in_it(start, origin, tmp_path):
     """Canaries in every place that may hold a secret, looked for in all that is written."""
     (tmp_path / "token").write_text(CANARY + "-file")
-    proxy = start("--log-level", "debug", config=f"""rule "r" {{
+    proxy = start("--log-level", "debug", "--admin", "127.0.0.1:0", config=f"""rule "r" {{
     supply "X-One" {{ from = "header:X-Given" }}
     supply "X-Two" {{ from = "body:/token" }}
     supply "X-Three" {{ from = "file:token" }}
@@ -118,7 +126,9 @@ def test_no_secret_in_it(start, origin, tmp_path):
     said = dump(proxy, "/ntlm")
     log = proxy.access_log.read_text("latin-1")
     # a Referer is what combined logs have always shown; none of the others
-    for text in (said, log):
+    pages = [admin(proxy, path) for path in ("/recorder", "/metrics", "/stats.json", "/")]
+    assert "Ms-Echo-Reply" in pages[0]
+    for text in (said, log, *pages):
         assert CANARY not in text
         assert token("type3:")[:8] not in text
     assert "X-Three: #" in said and "Authorization: #" in said
@@ -209,6 +219,34 @@ SCENES = {
     "not-sent": ({"gone": True}),
 }
 ELSEWHERE = {"bad-header", "auth-bound", "spool-failed"}    # refused before that; test_auth.py; below
+
+
+def samples(text, name):
+    """{label value: number} of a metric with one label; {"": number} of one with none."""
+    return {label: float(n) for label, n in
+            re.findall(rf'^{name}(?:_total)?(?:{{\w+="([^"]*)"}})? ([0-9.e+]+)$', text, re.M)}
+
+
+def test_metrics_use_them(start, origin):
+    proxy = start("--admin", "127.0.0.1:0")
+    origin.on("/none", response(449))
+    origin.on("/again", challenge("v"))
+    origin.on("/long", challenge("x" * 9000))
+    with proxy.client() as client:
+        for path in ("/none", "/again", "/again", "/long"):
+            assert client.ask("GET", origin.url(path)).status == 449
+        client.ask("GET", origin.url("/again"), [("Ms-Echo-Reply", "mine")])
+    proxy.wait_lines(5)
+    text = admin(proxy, "/metrics")
+    families, reasons = samples(text, "retrywith_challenges"), samples(text, "retrywith_unanswered")
+    assert set(families) == set(FAMILIES) and set(reasons) == set(REASONS)
+    assert (families["echo"], families["other"]) == (6, 1)
+    assert {k: v for k, v in reasons.items() if v} == \
+        {"no-header": 1, "again": 2, "long-header": 1, "client-answers": 1}
+    # conformance of the server: no header, one that is of no use, 449 after an echo
+    assert samples(text, "retrywith_challenges_bare") == {"": 1}
+    assert samples(text, "retrywith_challenges_unusable") == {"": 1}
+    assert samples(text, "retrywith_challenges_after_echo") == {"": 3}
 
 
 def test_every_reason_has_a_scene():
