@@ -156,6 +156,7 @@ void answer_drain(struct transaction *t)
 	uint64_t most = (uint64_t)t->rule->drain_limit + BUF_BLOCK;
 	struct body_limits limits = { most, most };
 
+	t->saved = t->response;		/* a login's connection may be lost while it is read */
 	t->saved_body = body_new(t->arena, &limits, t->worker->spool);
 }
 
