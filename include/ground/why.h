@@ -29,6 +29,7 @@
 	row(NUMERIC_HOST,       400, "http_request_error", "unusual spelling of an IP address") \
 	row(DENIED_CLIENT,      403, "http_request_denied", "this client may not use the proxy (see `allow`)") \
 	row(DENIED_PORT,        403, "http_request_denied", "CONNECT to this port is not allowed (see `connect-ports`)") \
+	row(DENIED_URL_PORT,    403, "http_request_denied", "no HTTP is spoken on this port (see `deny-ports`)") \
 	row(DENIED_TARGET,      403, "destination_ip_prohibited", "this destination is not allowed (see `deny-to`, `allow-to`)") \
 	row(DENIED_FORWARD,     403, "http_request_denied", "this instance serves its `origin` only") \
 	row(WANTS_AUTH,         407, "http_request_denied", "proxy authentication is required") \

@@ -21,12 +21,17 @@ struct port_range {
 	uint16_t first, last;
 };
 
+struct port_list {
+	struct port_range *at;
+	unsigned n;
+};
+
 struct access {
 	struct network_list allow, deny;	/* clients; deny wins; allow empty: loopback only */
 	/* destinations; deny_to, then allow_to, then the defaults */
 	struct network_list allow_to, deny_to;
-	struct port_range *connect_ports;
-	unsigned connect_ports_n;
+	struct port_list connect_ports;	/* CONNECT goes to these only, */
+	struct port_list deny_ports;	/* and requests for a URL to any but these */
 	const struct sockaddr_storage *own;	/* our listening addresses */
 	unsigned own_n;
 };
@@ -39,8 +44,10 @@ bool port_range_parse(struct str text, struct port_range *out);
 
 /* WHY_DONE or DENIED_CLIENT. AF_UNIX clients pass. */
 enum why access_client(const struct access *a, const struct sockaddr *client);
-/* WHY_DONE or DENIED_PORT. */
+/* Of CONNECT: WHY_DONE or DENIED_PORT. */
 enum why access_connect_port(const struct access *a, uint16_t port);
+/* Of a URL: WHY_DONE or DENIED_URL_PORT. */
+enum why access_url_port(const struct access *a, uint16_t port);
 /* The spelling of a host, before any lookup: WHY_DONE; NUMERIC_HOST for what
  * inet_aton would take but is not four decimal parts; BAD_TARGET for what is no
  * host name (letters, digits, -, _, dots; at most 253, labels 63); literal6:

@@ -256,12 +256,22 @@ enum why access_client(const struct access *a, const struct sockaddr *client)
 	return WHY_DENIED_CLIENT;
 }
 
+static bool has_port(const struct port_list *l, uint16_t port)
+{
+	for (unsigned i = 0; i < l->n; i++)
+		if (port >= l->at[i].first && port <= l->at[i].last)
+			return true;
+	return false;
+}
+
 enum why access_connect_port(const struct access *a, uint16_t port)
 {
-	for (unsigned i = 0; i < a->connect_ports_n; i++)
-		if (port >= a->connect_ports[i].first && port <= a->connect_ports[i].last)
-			return WHY_DONE;
-	return WHY_DENIED_PORT;
+	return has_port(&a->connect_ports, port) ? WHY_DONE : WHY_DENIED_PORT;
+}
+
+enum why access_url_port(const struct access *a, uint16_t port)
+{
+	return has_port(&a->deny_ports, port) ? WHY_DENIED_URL_PORT : WHY_DONE;
 }
 
 static bool is_unspecified(const uint8_t octets[16])

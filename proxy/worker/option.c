@@ -142,8 +142,15 @@ static const struct option of_file[] = {
 	{ .name = "htpasswd", .kind = &kind_file, .fallback = "", IN(config, htpasswd),
 	  .help = "users for Proxy-Authorization (Basic), as of htpasswd(1)" },
 	{ .name = "connect-ports", .kind = &kind_ports, .fallback = "443",
-	  IN(config, access), .help = "ports that CONNECT may ask for",
+	  IN(config, access.connect_ports), .help = "ports that CONNECT may ask for",
 	  .text = "Ports and ranges: `{443, \"8000-8999\"}`. An empty list: no CONNECT." },
+	{ .name = "deny-ports", .kind = &kind_ports,
+	  .fallback = "7, 11-79, 95-179, 389, 427, 465, 512-515, 526-563, 587, 601, 636, "
+		      "989-995, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6379, 6665-6669, "
+		      "6697, 10080, 11211",
+	  IN(config, access.deny_ports), .help = "ports that a URL must not name",
+	  .text = "Services that are not HTTP, and some of which would take a request for words "
+		  "of their own: mail, remote shells, caches. Mostly what browsers refuse too." },
 	{ .name = "deny-to", .kind = &kind_networks, .fallback = "", IN(config, access.deny_to),
 	  .help = "destination networks that are refused; comes first",
 	  .text = "Judged on the address that is dialled, after the name was looked up, and on "

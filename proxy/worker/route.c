@@ -84,6 +84,8 @@ static enum why route_absolute(struct transaction *t)
 	if (!t->snapshot->config->forward)
 		return WHY_DENIED_FORWARD;
 	why = access_host(u->host, u->literal6);
+	if (why == WHY_DONE)
+		why = access_url_port(&t->snapshot->config->access, u->port);
 	if (why != WHY_DONE)
 		return why;
 	t->target = origin_form(t, u->path);

@@ -144,10 +144,7 @@ static bool take_port(struct taker *t, const struct option *o, const struct valu
 
 static void put_ports(struct taker *t, void *items, unsigned n, void *to)
 {
-	struct access *a = to;
-
-	a->connect_ports = items;
-	a->connect_ports_n = n;
+	*(struct port_list *)to = (struct port_list){ items, n };
 }
 
 /* --- hosts --- */

@@ -362,7 +362,7 @@ static void test_ports(void **state)
 		{ "", false, 0, 0 }, { "http", false, 0, 0 }, { "1-2-3", false, 0, 0 },
 	};
 	struct port_range r[2] = { { 443, 443 }, { 8000, 8999 } };
-	const struct access a = { .connect_ports = r, .connect_ports_n = 2 };
+	const struct access a = { .connect_ports = { r, 2 }, .deny_ports = { r, 1 } };
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -378,6 +378,9 @@ static void test_ports(void **state)
 	assert_int_equal(access_connect_port(&a, 8999), WHY_DONE);
 	assert_int_equal(access_connect_port(&a, 9000), WHY_DENIED_PORT);
 	assert_int_equal(access_connect_port(&a, 25), WHY_DENIED_PORT);
+	assert_int_equal(access_url_port(&a, 443), WHY_DENIED_URL_PORT);
+	assert_int_equal(access_url_port(&a, 442), WHY_DONE);
+	assert_int_equal(access_url_port(&a, 8000), WHY_DONE);
 }
 
 static void test_hosts(void **state)

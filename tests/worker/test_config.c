@@ -178,8 +178,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c->drain_limit, 64 << 10);
 	assert_int_equal(c->retry_after_max, 2000);
 	assert_int_equal(c->expect_threshold, 64 << 10);
-	assert_int_equal(c->access.connect_ports_n, 1);
-	assert_int_equal(c->access.connect_ports[0].first, 443);
+	assert_int_equal(c->access.connect_ports.n, 1);
+	assert_int_equal(c->access.connect_ports.at[0].first, 443);
 	assert_int_equal(c->access.allow.n, 0);
 	assert_int_equal(c->tls_min, TLS1_2_VERSION);
 	assert_true(c->proxy_status);
@@ -251,8 +251,8 @@ static void test_everything(void **state)
 	assert_true(c->expect_threshold == UINT64_MAX);
 	assert_int_equal(c->body_limit, 1 << 30);
 	assert_int_equal(c->access.allow.n, 3);
-	assert_int_equal(c->access.connect_ports_n, 2);
-	assert_int_equal(c->access.connect_ports[1].last, 8999);
+	assert_int_equal(c->access.connect_ports.n, 2);
+	assert_int_equal(c->access.connect_ports.at[1].last, 8999);
 	assert_str(c->parent.url.host, "proxy.example");
 	assert_int_equal(c->parent.url.port, 3128);
 	assert_str(c->parent.authorization, "Basic bWVAY29ycDpwOnc=");	/* me@corp:p:w */
@@ -553,8 +553,8 @@ static void test_overrides(void **state)
 	assert_str(c->listen.at[1], "[::1]:2");
 	assert_int_equal(c->workers, 5);
 	assert_int_equal(c->body_limit, 1 << 20);
-	assert_int_equal(c->access.connect_ports_n, 3);
-	assert_int_equal(c->access.connect_ports[2].last, 9001);
+	assert_int_equal(c->access.connect_ports.n, 3);
+	assert_int_equal(c->access.connect_ports.at[2].last, 9001);
 	assert_int_equal(c->access.allow_to.n, 0);
 	assert_str(c->user, "a, b");
 	assert_int_equal(rules_count(c->rules), 1);
