@@ -18,6 +18,14 @@ VIA = "retrywith-wire"
 OPTIONS = {"--via": VIA, "--access-log": "off", "--log-level": "error"}
 HASTE = {f"--{what}-timeout": "1s" for what in ("head", "body", "response", "read", "idle")}
 PORTS = {"--connect-ports": "443, 1024-65535"}  # so that an origin here can be had by CONNECT
+HOSTS = """
+169.254.169.254 metadata.test
+::ffff:a9fe:a9fe mapped.test
+fd00:ec2::254 metadata6.test
+64:ff9b::a9fe:a9fe nat64.test
+0.0.0.0 unspecified.test
+224.0.0.1 multicast.test
+"""
 SECURE = [f"127.200.200.{n}" for n in range(100, 250)]
 FIRST_OFFSETS = 200
 WIDTH, WIDE = 12, 200               # plays at once; and of rows that wait for a deadline
@@ -166,7 +174,9 @@ class Theatre:
         trust = {"--upstream-ca": str(ca.cert)}
         self.proxy = Proxy(tmp, flat(OPTIONS, PORTS, trust))
         self.hasty = Proxy(tmp, flat(OPTIONS, PORTS, trust, HASTE), number=1)
-        self.watched = Watched(tmp, flat(OPTIONS, trust))
+        hosts = tmp / "hosts"
+        hosts.write_text(HOSTS)
+        self.watched = Watched(tmp, flat(OPTIONS, trust, {"--hosts-file": str(hosts)}))
         self.proxies = [self.proxy, self.hasty, self.watched]
 
     def perform(self, rows):
