@@ -167,10 +167,14 @@ void upstream_pump(struct transaction *t);
 void upstream_keep(struct transaction *t);
 void upstream_drop(struct transaction *t);
 void upstream_blind(struct transaction *t);	/* a plain connection for a tunnel */
-void upstream_go_on(struct transaction *t);	/* the client took all: read again */
+bool upstream_in_absolute_form(const struct transaction *t);	/* to a parent */
 void upstream_release(struct transaction *t);	/* send the body that was held */
 struct attempt *attempt_now(struct transaction *t);
 /* The upstream ended its stream: was that the proper end of the response? */
+
+/* receive.c */
+void receive(struct transaction *t);		/* the upstream is readable */
+void upstream_go_on(struct transaction *t);	/* the client took all: read again */
 bool upstream_ended_well(struct transaction *t);
 
 /* answer.c */
