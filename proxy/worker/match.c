@@ -149,10 +149,10 @@ static void say_replays(const struct rule *r, const struct query *q)
 		say("", "at most %u after waiting, which takes %u ms in all at the most",
 		    r->backoff.most, r->backoff.total_ms);
 	say("", "only where Retry-After asks for no more than %u ms", r->retry_after_max_ms);
-	if (r->learn)
-		say("", "spared by learning: a value accepted twice goes with later requests of the");
-	if (r->learn)
-		say("", "same client address for %u s", r->learn_ttl_ms / 1000);
+	if (!r->learn)
+		return;
+	say("", "spared by learning: a value accepted twice goes with later requests of");
+	say("", "the same client address for %u s", r->learn_ttl_ms / 1000);
 }
 
 static void say_unanswered(const struct config *c, const struct rule *r)

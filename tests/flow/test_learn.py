@@ -262,21 +262,22 @@ def test_the_wait_for_a_100_ends_with_it(client, origin):
     assert heads == ["100-continue"] * 2
 
 
-def test_the_wait_for_a_100_does_not_reach_into_the_replay(client, origin):
-    """449 to the Expect, with a Retry-After as long as that wait; then nothing happens
-    for longer still."""
+@pytest.mark.parametrize("fields, pause", [([("Retry-After", "1")], 0.3), ([], 1.2)])
+def test_the_wait_for_a_100_does_not_reach_into_the_replay(client, origin, fields, pause):
+    """449 to the Expect, perhaps with a Retry-After as long as that wait; then a replay
+    that is answered late."""
     make_known(client, origin)
     heads = []
 
     def responder(call):
         heads.append(call.request.get("Expect"))
         if not call.request.has(ECHO):
-            call.send(challenge("v", [("Retry-After", "1"), ("Connection", "close")]))
+            call.send(challenge("v", [*fields, ("Connection", "close")]))
             call.fin()
             call.wait_for_end()
             return
         call.read_body()
-        time.sleep(0.3)
+        time.sleep(pause)
         call.send(OK)
     url = origin.on("/dav/store/x", responder, early=True)
     for _ in range(2):
