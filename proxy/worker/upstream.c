@@ -149,7 +149,6 @@ static void begin_attempt(struct transaction *t)
 	*attempt_now(t) = (struct attempt){ .started_ms = clock_ms(), .reused = t->reused,
 					   .add = t->add, .add_n = t->add_n };
 	count(t->worker, COUNT_ATTEMPTS);
-	buf_used(&t->up_in, buf_unread(&t->up_in).len);	/* of a connection that was dropped */
 	t->response = (struct response){ 0 };
 	t->from_upstream = reader_of_responses(t->arena, &t->snapshot->limits,
 					       t->request.kind, &t->response);
