@@ -44,6 +44,7 @@ needs()
 	system|systemd-nspawn|boots it|systemd-container||
 	system|lintian|checks the package|lintian||
 	demo|curl|the client of the demonstration|curl|curl|curl
+	fuzz|clang|compiler with libFuzzer|clang libclang-rt-dev|clang compiler-rt|clang compiler-rt
 	test|lib:cmocka|unit tests|libcmocka-dev|libcmocka-devel|cmocka-dev
 	test|ctags|checks how long functions are|universal-ctags|ctags|ctags
 	test|strace|counts the system calls of a request|strace|strace|strace
