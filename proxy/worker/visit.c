@@ -3,11 +3,12 @@
  * just as the worker comes. */
 #include "worker/visit.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <semaphore.h>
 #include <stdlib.h>
 
-enum { ASKED, COMING, CALLED_OFF };
+enum { ASKED, COMING, DONE, CALLED_OFF };
 
 struct visit {
 	struct visit *next;
@@ -73,6 +74,7 @@ bool visit_end(struct visit *v, uint64_t until_ms)
 		wait_for_worker(v);	/* it is at it: arg must stay until it is done */
 		came = true;
 	}
+	assert(!came || atomic_load(&v->state) == DONE);
 	let_go(v);
 	return came;
 }
@@ -100,6 +102,7 @@ void visits_run(struct worker *w)
 		next = v->next;
 		if (atomic_compare_exchange_strong(&v->state, &expected, COMING)) {
 			v->fn(w, v->arg);
+			atomic_store(&v->state, DONE);
 			sem_post(&v->done);
 		}
 		let_go(v);
