@@ -356,8 +356,6 @@ void answer_record(struct transaction *t)
 	char who[64];
 	struct recorder_facts f;
 
-	if (t->replays && !attempt_now(t)->status)
-		count(t->worker, COUNT_REPLAYS_LOST);
 	if (!recorder_wants(t->worker->recorder, clock_ms()))
 		return;
 	f = (struct recorder_facts){

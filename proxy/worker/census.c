@@ -90,24 +90,19 @@ static bool visit_all(struct worker *const *w, unsigned n, uint32_t patience_ms,
 	return true;
 }
 
-/* Newest first. */
-static int newer(const void *a, const void *b)
-{
-	const struct last *x = a, *y = b;
-
-	return x->at == y->at ? 0 : x->at < y->at ? 1 : -1;
-}
-
+/* Both are newest first. */
 static void merge_last(struct census *c, const struct part *p)
 {
-	struct last both[2 * LAST_MOST];
-	unsigned n = c->last_n + p->last_n;
+	struct last both[LAST_MOST];
+	unsigned n = 0, i = 0, k = 0;
 
-	memcpy(both, c->last, c->last_n * sizeof *both);
-	memcpy(both + c->last_n, p->last, p->last_n * sizeof *both);
-	qsort(both, n, sizeof *both, newer);
-	c->last_n = n < LAST_MOST ? n : LAST_MOST;
-	memcpy(c->last, both, c->last_n * sizeof *both);
+	for (; n < LAST_MOST && (i < c->last_n || k < p->last_n); n++) {
+		bool other = i == c->last_n || (k < p->last_n && p->last[k].at > c->last[i].at);
+
+		both[n] = other ? p->last[k++] : c->last[i++];
+	}
+	memcpy(c->last, both, n * sizeof *both);
+	c->last_n = n;
 }
 
 static void merge(struct census *c, const struct part *p)
@@ -177,27 +172,37 @@ bool census_take(struct census *c, struct worker *const *w, unsigned n, uint32_t
 
 /* -- flight recorders ---------------------------------------------------------------------- */
 
+struct line {
+	const char *at;
+	size_t number;			/* within a second, a recorder's order stays */
+};
+
+enum { TIME_OCTETS = sizeof "{\"time\":\"2026-01-01T00:00:00Z\"" - 1 };
+
 static int earlier(const void *a, const void *b)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	const struct line *x = a, *y = b;
+	int order = strncmp(x->at, y->at, TIME_OCTETS);
+
+	return order ? order : x->number < y->number ? -1 : 1;
 }
 
 /* Each line begins with its time. */
 static void sort_lines(char *text, FILE *out)
 {
-	size_t n = 0, i = 0;
-	char **lines;
+	size_t n = 0;
+	struct line *lines;
 
 	for (const char *p = text; *p; p++)
 		n += *p == '\n';
-	lines = calloc(n ? n : 1, sizeof(char *));
+	lines = calloc(n ? n : 1, sizeof *lines);
 	if (!lines)
 		return;
-	for (char *line; i < n && (line = strsep(&text, "\n"));)
-		lines[i++] = line;
-	qsort(lines, i, sizeof *lines, earlier);
-	for (n = i, i = 0; i < n; i++)
-		fprintf(out, "%s\n", lines[i]);
+	for (size_t i = 0; i < n; i++)
+		lines[i] = (struct line){ strsep(&text, "\n"), i };
+	qsort(lines, n, sizeof *lines, earlier);
+	for (size_t i = 0; i < n; i++)
+		fprintf(out, "%s\n", lines[i].at);
 	free(lines);
 }
 

@@ -139,7 +139,7 @@ static void draw(const char *text)
 
 	fputs("\033[H", stdout);
 	while (str_cut(left, '\n', &line, &left))
-		printf("%.*s\033[K\r\n", STR_FMT(line));
+		printf("%.*s\033[K\n", STR_FMT(line));
 	fputs("\033[J", stdout);
 	fflush(stdout);
 }
