@@ -82,9 +82,9 @@ def echoing(value="v"):
 def rows(header, table):
     """The rows of an X-macro: lists of their columns, unquoted."""
     text = (TOP / "include" / header).read_text()
-    body = re.search(rf"#define {table}\(row\) \\\n((?:.*\\\n)*.*)", text)[1]
+    body = re.search(rf"#define {table}\(row\) \\\n((?:.*\\\n)*.*)", text)[1].replace("\\\n", " ")
     return [[quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^\s,"]+)', row)]
-            for row in re.findall(r"row\((.*)\)", body)]
+            for row in re.findall(r'row\(((?:[^()"]|"[^"]*")*)\)', body)]
 
 
 def ask_all(proxy, origin):
@@ -165,12 +165,12 @@ def test_tunnels_are_counted(start, peer):
 def test_the_words_are_those_of_the_closed_lists(admin):
     got = admin.metrics()
     assert got.words("retrywith_challenges_total", "family") == \
-        {word for _, word, _ in rows("policy/challenge.h", "FAMILY_TABLE") if word}
+        {word for _, word, *_ in rows("policy/challenge.h", "FAMILY_TABLE") if word}
     assert got.words("retrywith_unanswered_total", "reason") == \
-        {word for _, word, _ in rows("policy/challenge.h", "UNANSWERED_TABLE") if word}
+        {word for _, word, *_ in rows("policy/challenge.h", "UNANSWERED_TABLE") if word}
     assert got.words("retrywith_refused_total", "reason") == \
         {name.lower().replace("_", "-") for name, status, *_ in rows("ground/why.h", "WHY_TABLE") if int(status) >= 400}
-    for name, metric, _ in rows("worker/counters.h", "COUNTER_TABLE"):
+    for name, metric, *_ in rows("worker/counters.h", "COUNTER_TABLE"):
         if name not in ("REPLAYS_FINAL", "REPLAYS_AGAIN", "REPLAYS_LOST"):
             assert got.get(f"retrywith_{metric}_total") is not None, metric
 
