@@ -1,5 +1,6 @@
 """449 and logins: NTLM and Negotiate belong to a connection, Digest counts its
 nonces, and a sticky echo lets login and challenge come to an end (449.md 3)."""
+import signal
 import threading
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from kit.client import wait_until
 from kit.login import Digest, Windows, digest_of, log_in, token
 from kit.origin import challenge, response
+
+pytestmark = pytest.mark.parametrize("road", ["plain", "inside"], indirect=True)
 
 CLOSE = [("Connection", "close")]
 BASIC = ("Authorization", "Basic YTpi")
@@ -171,8 +174,10 @@ def test_connection_lost_after_the_449_is_passed_on(proxy, client, origin, windo
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-def test_a_long_449_on_that_connection_is_passed_on_whole(proxy, client, origin, windows, framing):
+def test_a_long_449_on_that_connection_is_passed_on_whole(proxy, client, origin, windows, framing, road):
     """It cannot be swallowed past drain-limit, and no other connection will do."""
+    if framing == "close" and road == "inside":
+        pytest.skip("the origin of the tests ends TLS without a word, which is no end")
     long = bytes(range(256)) * 1000
     one = windows()
 
@@ -303,8 +308,9 @@ def test_pinned_and_on_unanswered_502(start, origin, windows):
     assert b"auth-bound" in answer.body and b"no 449" not in answer.body
 
 
-def test_reload_keeps_the_login(start, origin, windows):
-    import signal
+def test_reload_keeps_the_login(start, origin, windows, road):
+    if road == "inside":
+        pytest.skip("new TLS settings want new connections")
     windows()
     proxy = start(config='via = "before"\n')
     with proxy.client() as client:
@@ -371,7 +377,9 @@ def test_sticky_for_a_client_that_closes(proxy, origin):
 
 
 @pytest.mark.parametrize("other", ["method", "target", "agent", "host"])
-def test_sticky_is_for_the_same_request_only(proxy, origin, other):
+def test_sticky_is_for_the_same_request_only(proxy, origin, other, road):
+    if other == "host" and road == "inside":
+        pytest.skip("only 127.0.0.1 is intercepted")
     origin.on("/x", sticky)
     url, fields, method = origin.url("/x?q=1"), [("User-Agent", "closer/1")], "GET"
     with proxy.client() as one:
