@@ -8,6 +8,8 @@
 
 /* argv: ca init [--permit DOMAIN ...] [--rsa] | ca show. The exit status. */
 int ca_main(struct config *c, int argc, char **argv);
+/* Can c's authority be used, if it intercepts? Reads the key: for -t only. */
+bool ca_usable(const struct config *c, char *why, size_t why_size);
 /* Gives c its signing process, if it intercepts: that of old (or NULL), when it
  * holds the same key, else a new one. False, and the reason. */
 bool ca_sign_for(struct config *c, const struct config *old, char *why, size_t why_size);

@@ -268,6 +268,17 @@ int ca_main(struct config *c, int argc, char **argv)
 	return usage(*word ? "there is no " : "say init or show", word);
 }
 
+bool ca_usable(const struct config *c, char *why, size_t why_size)
+{
+	struct authority *a;
+
+	if (!c->intercept.n)
+		return true;
+	a = authority_open(c->ca_cert.at, c->ca_key.at, c->ca_passphrase, why, why_size);
+	authority_close(a);
+	return a != NULL;
+}
+
 /* -- the signing process --------------------------------------------------------------------- */
 
 static void let_go(void *signer)
@@ -290,9 +301,12 @@ bool ca_sign_for(struct config *c, const struct config *old, char *why, size_t w
 	if (old && old->signer && is_same_key(c, old) && !signer_has_ended(old->signer)) {
 		c->signer = signer_hold(old->signer);
 	} else {
-		o.cert_file = arena_keepz(c->arena, c->ca_cert);
-		o.key_file = arena_keepz(c->arena, c->ca_key);
+		o.cert_file = c->ca_cert.at;
+		o.key_file = c->ca_key.at;
 		c->signer = signer_start(&o, why, why_size);
+		if (!c->signer && errno == EPERM && old)
+			snprintf(why, why_size, "ca-cert, ca-key: the sandbox starts no other "
+				 "signing process: restart instead");
 	}
 	return c->signer && arena_at_end(c->arena, let_go, c->signer);
 }

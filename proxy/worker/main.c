@@ -15,12 +15,12 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "worker/completion.h"
 #include "worker/config.h"
 #include "worker/match.h"
 #include "worker/run.h"
-#ifdef WITH_CA
+#include "worker/worker.h"
 #include "worker/ca.h"
-#endif
 #ifdef WITH_CHECK
 #include "worker/check.h"
 #endif
@@ -53,6 +53,7 @@ struct command {
 	const char *name, *operands, *help;
 	int (*fn)(const struct call *call);
 	bool raw;			/* what follows is its own, options too */
+	const char *more;		/* what may follow, for shell completion */
 };
 
 /* NULL: said why. */
@@ -136,24 +137,26 @@ static int command_demo(const struct call *call)
 #endif
 
 static const struct command commands[] = {
-	{ "run", "", "serve (the default)", command_run, false },
+	{ "run", "", "serve (the default)", command_run, false, "" },
 #ifdef WITH_CHECK
 	{ "check", "URL", "make one request, and tell what was asked and answered",
-	  command_check, false },
+	  command_check, false, "--method --header --body" },
 #endif
-	{ "match", "URL", "tell which rule applies to a request, and why", command_match, false },
+	{ "match", "URL", "tell which rule applies to a request, and why", command_match, false,
+	  "--method --user-agent" },
 #ifdef WITH_DEMO
-	{ "demo-origin", "", "be a server that challenges on purpose", command_demo, true },
+	{ "demo-origin", "", "be a server that challenges on purpose", command_demo, true,
+	  "--listen --verbose --help" },
 #endif
 #ifdef WITH_CA
 	{ "ca", "init|show", "make the local authority for intercept, or show it", command_ca,
-	  false },
+	  false, "init show --permit --rsa" },
 #endif
 #ifdef WITH_ENV
-	{ "env", "", "print the proxy variables for a shell", command_env, false },
+	{ "env", "", "print the proxy variables for a shell", command_env, false, "" },
 #endif
 #ifdef WITH_TOP
-	{ "top", "", "watch a running proxy", command_top, false },
+	{ "top", "", "watch a running proxy", command_top, false, "" },
 #endif
 };
 
@@ -201,6 +204,29 @@ static void print_version(void)
 	       RETRYWITH_VERSION, event_get_version(), LLHTTP_VERSION_MAJOR,
 	       LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH, OpenSSL_version(OPENSSL_VERSION),
 	       ares_version(NULL), pcre2, JANSSON_VERSION, confuse_version);
+}
+
+/* For the shell's completion; not in --help, since packages install it. */
+static int print_completion(const char *shell)
+{
+	static const struct completion_word switches[] = {
+		{ "-t", "test the configuration and exit", "" },
+		{ "-T", "print the effective configuration and exit", "" },
+		{ "-V", "print the version, and those of libraries", "" },
+		{ "--help", "print all options", "" },
+		{ "--sample", "print every option at its default, with comments", "" },
+		{ "--man", "print retrywith.conf(5)", "" },
+	};
+	struct completion_word words[COMMANDS];
+	struct completion c = { words, switches, COMMANDS, sizeof(switches) / sizeof(*switches) };
+
+	for (unsigned i = 0; i < COMMANDS; i++)
+		words[i] = (struct completion_word){ commands[i].name, commands[i].help,
+						     commands[i].more };
+	if (shell && completion_print(&c, shell, stdout))
+		return 0;
+	fprintf(stderr, "retrywith: --completion wants bash or zsh\n");
+	return EX_USAGE;
 }
 
 /* --- the command line --- */
@@ -324,6 +350,10 @@ static int unknown(struct call *call, char *word)
 /* 0, or the exit status. */
 static int parse(struct call *call, int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "--completion") == 0) {
+		call->task = TASK_DONE;
+		return print_completion(argv[2]);
+	}
 	for (int i = 1; i < argc && call->task != TASK_DONE; i++) {
 		bool raw = call->command && call->command->raw;
 		int status = 0, taken;
@@ -345,18 +375,32 @@ static int parse(struct call *call, int argc, char **argv)
 	return 0;
 }
 
+/* The files that it names, too. */
+static bool test(const struct config *c, const char *name)
+{
+	char why[512] = "";
+
+	if (!contexts_usable(c, why, sizeof(why)) || !ca_usable(c, why, sizeof(why))) {
+		fprintf(stderr, "%s: %s\n", name, why);
+		return false;
+	}
+	printf("%s: the configuration is good\n", name);
+	return true;
+}
+
 static int test_or_print(const struct call *call)
 {
 	struct config *c = load(call);
+	bool good = true;
 
 	if (!c)
 		return EX_CONFIG;
 	if (call->task == TASK_PRINT)
 		config_print(c, stdout);
 	else
-		printf("%s: the configuration is good\n", call->file ? call->file : "retrywith");
+		good = test(c, call->file ? call->file : "retrywith");
 	config_release(c);
-	return 0;
+	return good ? 0 : EX_CONFIG;
 }
 
 static int perform(const struct call *call)

@@ -198,6 +198,8 @@ def test_unusable_files_are_told_at_the_start(tmp_path, roads):
                               text=True, cwd=tmp_path)
         assert done.returncode == 78, done.stderr
         assert "none.pem" in done.stderr or "of another certificate" in done.stderr
+        tested = subprocess.run([BINARY, "-t", *case], capture_output=True, timeout=20, text=True, cwd=tmp_path)
+        assert tested.returncode == 78 and tested.stderr
 
 
 # Interception.
@@ -547,6 +549,42 @@ def test_the_key_is_in_another_process(inside, secure, roads):
         assert client.ask("GET", secure.url("/x")).status == 200
     proxy.stop()
     assert not os.path.exists(f"/proc/{signer}")
+
+
+def test_the_signing_process_dies(inside, roads, tmp_path):
+    """Hosts that have a leaf go on; others are refused in words; nothing hangs."""
+    (tmp_path / "hosts").write_text("127.0.0.1 a.one.test b.one.test\n")
+    origin = Origin(tls=roads.servers.server("DNS:*.one.test"))
+    origin.on("/x", echoing)
+    proxy = inside("--hosts-file", str(tmp_path / "hosts"), "--intercept", "*.test")
+    with proxy.client() as client:
+        assert client.ask("GET", f"https://a.one.test:{origin.port}/x").status == 200
+    (signer,) = children(proxy.pid)
+    os.kill(signer, 9)
+    wait_until(lambda: "has ended" in proxy.said(), "a line in the log")
+    if "read again" not in proxy.said():        # no new one: the sandbox starts no programs
+        with proxy.client() as client:
+            answer = connect(client, f"b.one.test:{origin.port}")
+        assert answer.status == 502 and "mint-failed" in answer.text
+    with proxy.client() as client:
+        assert client.ask("GET", f"https://a.one.test:{origin.port}/x").status == 200
+    origin.close()
+
+
+def test_the_login_is_shown_once(inside, secure, tmp_path):
+    """With CONNECT; the requests inside are the server's, and carry none."""
+    (tmp_path / "users").write_text("ann:" + subprocess.run(["openssl", "passwd", "-6", "secret"], capture_output=True,
+                                                            text=True, check=True).stdout)
+    secure.on("/x", echoing)
+    proxy = inside("--htpasswd", str(tmp_path / "users"))
+    with proxy.client() as client:
+        assert connect(client, secure.authority).status == 407
+        client.send(Client.head(client, "CONNECT", secure.authority, [("Proxy-Authorization", "Basic YW5uOnNlY3JldA==")]))
+        assert client.response("CONNECT").status == 200
+        client.secure(client.tls, "127.0.0.1")
+        client.authority = secure.authority
+        assert client.ask("GET", secure.url("/x")).status == 200
+    assert not any(r.has("Proxy-Authorization") for r in secure.requests)
 
 
 def test_a_reload_keeps_leaves_and_sessions(inside, secure):
