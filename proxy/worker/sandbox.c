@@ -188,7 +188,7 @@ static bool limit_calls(void)
 	}
 	for (size_t i = 0; ok && i < sizeof families / sizeof *families; i++)
 		ok = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i])) == 0;
+				      SCMP_CMP(0, SCMP_CMP_EQ, (scmp_datum_t)families[i], 0)) == 0;
 	ok = ok && seccomp_load(filter) == 0;
 	seccomp_release(filter);
 	return ok;
