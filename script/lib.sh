@@ -16,7 +16,7 @@ die()
 	exit 1
 }
 
-# What is needed, one line each: purpose (build, demo, test, monitor), how to see that it
+# What is needed, one line each: purpose (build, package, system, ...), how to see that it
 # is there, what for, and its packages: apt, dnf, apk. The check is a command, or
 # a library known to pkg-config (lib:NAME), or a file (file:PATH).
 needs()
@@ -39,6 +39,7 @@ needs()
 	build|lib:libsystemd|sd_notify, socket activation|libsystemd-dev|systemd-devel|
 	package|dh|builds Debian packages|debhelper||
 	package|dpkg-buildpackage|builds Debian packages|dpkg-dev||
+	package|file:/usr/share/pkgconfig/systemd.pc|tells where units go|@systemd||
 	package|fakeroot|builds Debian packages|fakeroot||
 	system|debootstrap|makes the system in which the service is tested|debootstrap||
 	system|systemd-nspawn|boots it|systemd-container||
@@ -123,7 +124,10 @@ install_apt_get()
 	# Debian 12 has llhttp only as the sources in node-llhttp.
 	llhttp=node-llhttp
 	apt-cache show libllhttp-dev >/dev/null 2>&1 && llhttp=libllhttp-dev
-	packages=$(say "$*" | sed "s/@llhttp/$llhttp/")
+	# It has systemd.pc in systemd itself.
+	systemd=systemd
+	apt-cache show systemd-dev >/dev/null 2>&1 && systemd='systemd-dev'
+	packages=$(say "$*" | sed "s/@llhttp/$llhttp/; s/@systemd/$systemd/")
 	# shellcheck disable=SC2086
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages
 }
