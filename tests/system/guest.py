@@ -20,6 +20,8 @@ ETC = pathlib.Path("/etc/retrywith")
 CONF = ETC / "retrywith.conf"
 PROXY = ("127.0.0.1", 3128)
 ORIGIN = "http://127.0.0.1:8080"
+PACKAGE = "/root/retrywith.deb"
+OWN_FILES = ["3129.conf", "ca.crt", "origin.crt", "secrets"]
 RESULT = pathlib.Path("/root/result.json")
 PATIENCE = 60
 
@@ -53,6 +55,12 @@ def curl(url, *more, proxy="http://127.0.0.1:3128"):
 def journal(*more):
     run("journalctl", "--sync")
     return run("journalctl", "-u", "retrywith", "--no-pager", *more).stdout
+
+
+def self_signed(key, certificate):
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        "-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "2",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
 
 
 @contextlib.contextmanager
@@ -222,6 +230,24 @@ def restart_loses_nothing():
     return load.told("over 3 restarts")
 
 
+def upgrade_loses_nothing():
+    """The same package again: what is waiting in the sockets is served afterwards."""
+    (ETC / "3129.conf").write_text("")
+    run("systemctl", "start", "retrywith@3129.socket")
+    assert curl("/echo", proxy="http://127.0.0.1:3129") == "200"
+    units = ("retrywith.service", "retrywith@3129.service")
+    before = [show(unit, "MainPID") for unit in units]
+    with Load() as load:
+        run("dpkg", "-i", PACKAGE)
+    after = [show(unit, "MainPID") for unit in units]
+    assert "0" not in after and not set(before) & set(after), (before, after)
+    run("systemctl", "stop", "retrywith@3129.socket", *units)
+    run("dpkg", "-i", PACKAGE)
+    assert [show(unit, "MainPID") for unit in units] == ["0", "0"], "started what was stopped"
+    assert curl("/echo") == "200"
+    return load.told("over an upgrade")
+
+
 def bad_configuration_is_not_used():
     pid = show("retrywith.service", "MainPID")
     CONF.write_text("body-limit = lots\n")
@@ -258,9 +284,7 @@ def intercept_signs_with_a_credential():
     """The local authority's key is a credential too, and a process of its own signs
     with it, under the unit's filters."""
     key, cert = "/root/origin.key", "/root/origin.crt"
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-        "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost",
-        "-addext", "subjectAltName=DNS:localhost")
+    self_signed(key, cert)
     run("retrywith", "ca", "init", "--ca-cert", str(ETC / "ca.crt"),
         "--ca-key", str(ETC / "secrets/ca.key"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -379,21 +403,70 @@ def admin_by_a_socket_unit():
     return load.told("over a restart with the admin socket")
 
 
-def purge_leaves_nothing_running():
-    run("dpkg", "--purge", "retrywith")
+def tls_by_a_socket_unit():
+    """docs/service.md shows this unit."""
+    unit = pathlib.Path("/etc/systemd/system/retrywith-tls.socket")
+    unit.write_text("[Socket]\nListenStream=127.0.0.1:3130\nFileDescriptorName=tls\n"
+                    "Service=retrywith.service\n")
+    self_signed(ETC / "secrets/listen.key", ETC / "listen.crt")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "stop", "retrywith.service")
+    run("systemctl", "start", "retrywith-tls.socket")
+    with configured('listen-cert = "listen.crt"\nlisten-key = "listen.key"\n'):
+        assert curl("/echo", "--proxy-cacert", str(ETC / "listen.crt"),
+                    proxy="https://localhost:3130") == "200"
+        assert curl("/echo") == "200"
+    run("systemctl", "stop", "retrywith-tls.socket")
+    unit.unlink()
+    (ETC / "listen.crt").unlink()
+    (ETC / "secrets/listen.key").unlink()
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "retrywith.service")
+
+
+def packages_own_test():
+    """What autopkgtest would run."""
+    return run("sh", "/root/answers").stdout
+
+
+def listening():
+    """Local TCP ports with a listener."""
+    lines = [line.split() for name in ("tcp", "tcp6")
+             for line in pathlib.Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {int(fields[1].rpartition(":")[2], 16) for fields in lines if fields[3] == "0A"}
+
+
+def purge_leaves_nothing():
+    run("systemctl", "stop", "retrywith.service")
+    run("systemctl", "enable", "--now", "retrywith.socket", "retrywith-admin.socket",
+        "retrywith@3129.socket")
+    assert curl("/echo", proxy="http://127.0.0.1:3129") == "200" and curl("/echo") == "200"
+    assert {3128, 3129} <= listening(), listening()
+    run("dpkg", "--remove", "retrywith")
+    active = run("systemctl", "list-units", "--plain", "--no-legend", "--state=active",
+                 "retrywith*").stdout
+    assert not active, active
+    assert not {3128, 3129} & listening(), listening()
     assert not pathlib.Path("/usr/bin/retrywith").exists()
-    assert run("systemctl", "is-active", "retrywith.service", check=False).returncode != 0
-    left = [str(p) for p in ETC.rglob("*")] if ETC.exists() else []
-    assert all("3129.conf" in p or "secrets" in p or ".crt" in p for p in left), left
+    assert CONF.exists() and pathlib.Path("/var/log/retrywith").exists()
+    run("dpkg", "--purge", "retrywith")
+    left = [p for top in ("/etc", "/var", "/usr", "/run", "/lib")
+            for p in run("find", top, "-xdev", "-name", "*retrywith*").stdout.split()]
+    allowed = {"/etc/retrywith"}                # with files that the administrator made
+    left = [p for p in left if p not in allowed and not p.startswith("/var/log/journal")]
+    assert not left, left
+    files = sorted(str(p.relative_to(ETC)) for p in ETC.rglob("*"))
+    assert files == OWN_FILES, files
 
 
 CHECKS = [
     first_request_starts_the_service, runs_in_its_sandbox, unit_is_tight_and_valid,
-    reload_loses_nothing, restart_loses_nothing, bad_configuration_is_not_used,
+    reload_loses_nothing, restart_loses_nothing, upgrade_loses_nothing,
+    bad_configuration_is_not_used,
     secrets_come_as_credentials, intercept_signs_with_a_credential,
     hanging_worker_is_restarted, instances_have_a_port_each, rotation_tears_no_line,
     journal_has_every_line, admin_by_a_path_in_the_configuration, admin_by_a_socket_unit,
-    purge_leaves_nothing_running,
+    tls_by_a_socket_unit, packages_own_test, purge_leaves_nothing,
 ]
 
 
