@@ -60,6 +60,7 @@ struct conn {
 	int fd;
 	enum conn_state state;
 	bool paused;			/* the reading watcher is not armed */
+	bool deaf;			/* ... nor could it be: reading fails */
 	bool read_wants_write;		/* TLS: READABLE when writable */
 	bool write_wants_read;		/* TLS: WRITABLE when readable */
 };
@@ -140,9 +141,14 @@ static bool wait_writable(struct conn *c)
 	return false;
 }
 
+/* Where there is no memory to watch it, the owner is told from the loop, reads, and
+ * finds that out. */
 static void arm_reading(struct conn *c)
 {
-	c->paused = event_add(&c->reading, NULL) != 0;
+	c->paused = false;
+	c->deaf = event_add(&c->reading, NULL) != 0;
+	if (c->deaf)
+		event_active(&c->reading, EV_READ, 0);
 }
 
 /* -- dialling and securing -------------------------------------------------- */
@@ -206,7 +212,9 @@ static void handshake(struct conn *c)
 		return;
 	case IO_WANT_READ:
 		stop_writing(c);
-		return;
+		if (!c->deaf)
+			return;
+		break;
 	case IO_WANT_WRITE:
 		if (wait_writable(c))
 			return;
@@ -454,7 +462,7 @@ static enum io secure_read(struct conn *c, struct iovec room, size_t *got)
 enum io conn_read(struct conn *c, const struct iovec *room, int n, size_t *got)
 {
 	*got = 0;
-	if (c->state != CONN_OPEN)
+	if (c->state != CONN_OPEN || c->deaf)
 		return IO_FAILED;
 	if (c->early)
 		return early_read(c, *room, got);

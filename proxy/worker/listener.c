@@ -51,15 +51,17 @@ static bool is_over(uint64_t now, uint64_t most)
 
 /* -- accepting ------------------------------------------------------------------------ */
 
+/* Without a timer to end it, there is no pause: a door must not stay shut. */
 static void pause_accepting(struct listener *l, const char *reason)
 {
 	struct timeval tv = { 0, PAUSE_MS * 1000 };
 
+	if (evtimer_add(&l->pausing, &tv) != 0)
+		return;
 	if (!l->paused)
 		log_warn(NULL, "accepting is paused for %d ms: %s", PAUSE_MS, reason);
 	l->paused = true;
 	event_del(&l->accepting);
-	evtimer_add(&l->pausing, &tv);
 	count(l->worker, COUNT_ACCEPT_PAUSES);
 }
 
@@ -68,8 +70,8 @@ static void go_on(evutil_socket_t fd, short what, void *arg)
 	struct listener *l = arg;
 
 	l->paused = false;
-	if (!l->stopped)
-		event_add(&l->accepting, NULL);
+	if (!l->stopped && event_add(&l->accepting, NULL) != 0)
+		pause_accepting(l, strerror(ENOMEM));
 }
 
 /* One line, so that a person sees why. What the kernel does not take is lost. */

@@ -245,13 +245,14 @@ static void arm_tick(struct worker *w)
 {
 	static const struct timeval tv = { 0, CLOCK_TICK_MS * 1000 };
 
-	if (!w->ticking && (w->net.deadlines.set || access_log_waits(w->log)))
+	if (!w->ticking)
 		w->ticking = evtimer_add(w->tick, &tv) == 0;
 }
 
 static void turn(struct worker *w, int how)
 {
-	arm_tick(w);
+	if (w->net.deadlines.set || access_log_waits(w->log))
+		arm_tick(w);
 	event_base_loop(w->base, how);
 	clock_turn();
 	net_bury(&w->net);
@@ -356,7 +357,10 @@ static bool make_ear(struct worker *w)
 		return false;
 	w->ear = event_new(w->base, w->ear_fd, EV_READ | EV_PERSIST, hear, w);
 	w->tick = evtimer_new(w->base, ticked, w);
-	return w->ear && w->tick && event_add(w->ear, NULL) == 0;
+	if (!w->ear || !w->tick)
+		return false;
+	arm_tick(w);			/* libevent's room for timers is there from now on */
+	return w->ticking && event_add(w->ear, NULL) == 0;
 }
 
 static bool open_log(struct worker *w, const char **why)
