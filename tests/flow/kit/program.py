@@ -19,10 +19,11 @@ class Program:
     """A child that tells on stdout or stderr where it listens."""
 
     listening = None                # a pattern: group 1 host, group 2 port
+    wrapper = ()                    # a command that becomes the program by exec
 
     def __init__(self, tmp, arguments, name, env=None):
         self.out, self.err = tmp / f"{name}.out", tmp / f"{name}.err"
-        self.arguments = [BINARY, *arguments]
+        self.arguments = [*self.wrapper, BINARY, *arguments]
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=err, env={**os.environ, **(env or {})})
