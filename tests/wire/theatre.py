@@ -12,10 +12,11 @@ from judge import allowed, problems, verdict
 from kit.ca import Authority
 from kit.client import PATIENCE, Client, wait_until
 from kit.program import Proxy
-from stage import Origins, Play
+from stage import DEADLINE, Origins, Play
 
 VIA = "retrywith-wire"
-OPTIONS = {"--via": VIA, "--access-log": "off", "--log-level": "error"}
+OPTIONS = {"--via": VIA, "--access-log": "off", "--log-level": "error",
+           "--response-timeout": f"{DEADLINE}s", "--read-timeout": f"{DEADLINE}s"}
 HASTE = {f"--{what}-timeout": "1s" for what in ("head", "body", "response", "read", "idle")}
 PORTS = {"--connect-ports": "443, 1024-65535"}  # so that an origin here can be had by CONNECT
 HOSTS = """
@@ -76,14 +77,17 @@ class Watched(Proxy):
 
 def cuts_of(row, raw, macros):
     """whole, octet by octet, split at each of the first 200 offsets; huge rows,
-    which repeat themselves, at some of them. Our own rows are not split within
-    the lines that they share with the given ones; cuts=whole is for those about
-    what comes in one piece."""
+    which repeat themselves, at some of them. Our own rows are split where it can
+    matter: not within the lines that they share with the given ones, and not
+    between a letter and a letter. cuts=whole is for those about what comes in
+    one piece."""
     if row.option("cuts") == "whole" or not raw:
         return ["whole"]
     step = 1 if len(raw) <= 65536 else 16
-    first = 1 if row.given else row.beginning(raw, macros)
-    return ["whole", "octets", *range(first, min(len(raw), FIRST_OFFSETS + 1), step)]
+    offsets = range(1, min(len(raw), FIRST_OFFSETS + 1), step)
+    if not row.given:
+        offsets = [k for k in offsets if k >= row.beginning(raw, macros) and not raw[k - 1:k + 1].isalnum()]
+    return ["whole", "octets", *offsets]
 
 
 class Troupe:
