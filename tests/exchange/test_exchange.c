@@ -1,5 +1,5 @@
 /* The score, played: written plays that a person can read, then random play
- * of legal facts with invariants asserted at every step. */
+ * of legal facts with invariants asserted at every step. (P05, P07) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 """A client that resets, ends or falls silent behind every octet of its requests,
 or leaves at some moment of a challenge: an origin never takes a part for the
-whole, and nobody is asked again for a client that is gone (P01, P04, P06, Q08)."""
+whole, and nobody is asked again for a client that is gone (P01, P04, P06)."""
 import pytest
 
 from cast import Fault, body_of, heard

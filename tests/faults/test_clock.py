@@ -1,4 +1,4 @@
-"""The wall clock jumps (Q11, P13): only dates follow it. Who waits goes on waiting, and who
+"""The wall clock jumps (P13): only dates follow it. Who waits goes on waiting, and who
 is idle stays connected."""
 import email.utils
 import struct

@@ -1,4 +1,4 @@
-"""Every fallible call of an exchange fails in turn (Q06, P01, P15): the exchange ends
+"""Every fallible call of an exchange fails in turn (P01, P15): the exchange ends
 as it should or visibly not, the process lives, and the next one is served. A build
 with the library fail_nth is needed: any but those for sanitizers.
 
@@ -203,7 +203,7 @@ def test_every_call(scene, job, family):
 @pytest.mark.parametrize("for_ever", [False, True], ids=["once", "from-then-on"])
 @pytest.mark.parametrize("job", ["get", "post-file", "449"])
 def test_memory_in_a_new_process(scene, job, for_ever):
-    """The first exchange asks for most."""
+    """R143: The first exchange asks for most."""
     begin, plan, origins = scene
     origin = origins[JOBS[job][1]]
     calls = count(begin(), plan, origin, job, "memory")

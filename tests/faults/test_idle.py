@@ -1,5 +1,5 @@
 """Ten thousand clients, or as many as descriptors allow, that say nothing: what each costs in memory, and that
-others are served as before (P11, Q13)."""
+others are served as before (P11)."""
 import resource
 import socket
 

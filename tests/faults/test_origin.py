@@ -1,5 +1,5 @@
 """An origin that resets, ends or falls silent behind every octet of its answers:
-a client never takes a part for the whole (P01, P04, P05, P08, Q07)."""
+a client never takes a part for the whole (P01, P04, P05, P08, P13)."""
 import pytest
 
 from cast import FAULTS, Fault, Script, body_of, heard
@@ -130,6 +130,7 @@ def check(house):
 @pytest.mark.parametrize("kind", [k for k in FAULTS if k != "stall"])
 @pytest.mark.parametrize("name", ANSWERS)
 def test_broken_off(house, name, kind):
+    """R082."""
     stage = house()
     plan(stage, name, kind)
     stage.run()

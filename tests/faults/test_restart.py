@@ -1,4 +1,4 @@
-"""Killed without a word, and begun again (Q12, S14): nothing stays behind."""
+"""Killed without a word, and begun again: nothing stays behind."""
 import os
 import signal
 

@@ -1,6 +1,6 @@
-"""Too little of something: room on the disk, descriptors (P14, P15, Q09, Q10, S14, S18).
+"""Too little of something: room on the disk, descriptors (P14, P15).
 The exchange that wants more fails so that it shows, others go on, and when there is
-enough again, all is as before."""
+enough again, all is as before. (P04)"""
 import os
 import resource
 import subprocess
@@ -114,7 +114,7 @@ def share_of_cpu(pid):
 
 
 def test_no_descriptors(start, origin, other):
-    """Accepting pauses instead of trying again and again; who is connected is served; the
+    """R161: Accepting pauses instead of trying again and again; who is connected is served; the
     others are when there are descriptors again."""
     proxy = start("--pool-timeout", "1m", "--log-level", "warn")
     early = proxy.client()

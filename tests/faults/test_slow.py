@@ -1,5 +1,5 @@
 """slowhttptest in its four modes, with a thousand connections, while an honest client looks
-at the time (Q15, P14). Timed, so only when asked for, on a machine that does nothing else:
+at the time (P14). Timed, so only when asked for, on a machine that does nothing else:
 
     SLOW=30 RETRYWITH=build/retrywith python3 -m pytest -s tests/faults/test_slow.py
 

@@ -1,5 +1,5 @@
 """Mixed traffic with one fault in a hundred exchanges, for as long as SOAK says
-in seconds: nothing grows (Q18, P08, P11). Not part of the usual run.
+in seconds: nothing grows (P08, P11). Not part of the usual run.
 
     SOAK=3600 RETRYWITH=build/retrywith python3 -m pytest tests/faults/test_soak.py
 

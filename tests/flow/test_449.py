@@ -1,5 +1,5 @@
 """What 449 means, and how it is answered: 449.md sections 2, 3, 4 and 8, one
-test for each statement."""
+test for each statement. (P04, P06)"""
 import hashlib
 import os
 import re

@@ -1,4 +1,4 @@
-"""Who may use the proxy, and where it may go."""
+"""Who may use the proxy, and where it may go. (P14, P18)"""
 import warnings
 
 with warnings.catch_warnings():
@@ -31,6 +31,7 @@ def users(tmp_path):
 
 
 def test_who_gives_no_password_is_asked_for_one(start, users, demo, curl):
+    """R137."""
     proxy = start("--htpasswd", str(users))
     done = curl("-i", "-x", proxy.url, demo.url + "/plain")
     assert done.status == 407
@@ -117,6 +118,7 @@ def test_a_request_to_ourselves_is_a_loop(proxy, curl):
 
 
 def test_more_clients_than_allowed(start, demo):
+    """R161."""
     proxy = start("--max-clients-per-address", "3")
     kept = [socket.create_connection(proxy.address) for _ in range(3)]
     for s in kept:                      # accepted for sure: each gets an answer

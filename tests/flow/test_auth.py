@@ -1,5 +1,5 @@
 """449 and logins: NTLM and Negotiate belong to a connection, Digest counts its
-nonces, and a sticky echo lets login and challenge come to an end (449.md 3)."""
+nonces, and a sticky echo lets login and challenge come to an end (449.md 3). (P08)"""
 import signal
 import threading
 

@@ -71,6 +71,7 @@ def test_server_that_speaks_first(open_proxy, peer):
 
 
 def test_half_close_by_the_client(open_proxy, peer):
+    """R131."""
     def sum_up(sock):
         digest = hashlib.sha256()
         while data := sock.recv(65536):

@@ -1,4 +1,4 @@
-"""An explicit forward proxy for http:// - without any 449."""
+"""An explicit forward proxy for http:// - without any 449. (P05, P19)"""
 import os
 import re
 import socket
@@ -103,12 +103,14 @@ def test_via_tells_the_version_received(client, origin):
 
 
 def test_via_name_is_an_option(start, origin):
+    """R104."""
     origin.on("/x", OK)
     with start("--via", "my-proxy").client() as client:
         assert client.ask("GET", origin.url("/x")).one("Via") == "1.1 my-proxy"
 
 
 def test_a_request_that_comes_back_is_a_loop(proxy, client, origin):
+    """R160."""
     origin.on("/x", OK)
     client.ask("GET", origin.url("/x"))
     mine = origin.requests[0].one("Via").split()[1]
@@ -445,6 +447,7 @@ def test_final_answer_before_the_body_was_sent(client, origin):
 
 @pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, 1_000_000, 5_000_000])
 def test_bodies_of_all_sizes_both_ways(client, origin, size):
+    """R118."""
     body = os.urandom(size)
     origin.on("/x", lambda call: call.send(response(200, call.request.body)))
     origin.on("/c", lambda call: call.send(response(200, chunked(*[p for p in [call.request.body] if p]),
@@ -476,6 +479,25 @@ def test_upgrade_becomes_a_tunnel(client, origin):
     while len(client.reader.have) < 9:
         assert client.reader.more()
     assert client.reader.take(9) == b"firstPING"
+
+
+def test_upgrade_behind_100_continue(client, origin):
+    """R092."""
+    def switch(call):
+        assert "100-continue" in call.request.tokens("Expect")
+        call.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert call.read_body() == b"hello"
+        call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst")
+        call.wait_for_end()
+    origin.on("/ws", switch, early=True)
+    client.send(client.head("POST", origin.url("/ws"), [("Connection", "Upgrade"), ("Upgrade", "websocket"),
+                                                        ("Expect", "100-continue"), ("Content-Length", "5")]))
+    assert client.reader.response_head("POST").status == 100
+    client.send(b"hello")
+    assert client.reader.response_head("POST").status == 101
+    while len(client.reader.have) < 5:
+        assert client.reader.more()
+    assert client.reader.take(5) == b"first"
 
 
 def test_refused_upgrade_is_a_plain_answer(client, origin):
@@ -682,6 +704,7 @@ def test_ipv6_literal(proxy):
 
 
 def test_refused(client):
+    """R148."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))            # bound, not listening
         client.request("GET", f"http://127.0.0.1:{taken.getsockname()[1]}/x")
@@ -699,6 +722,7 @@ def test_own_answers_keep_the_connection_where_they_can(client, origin):
 
 
 def test_silence(start, origin):
+    """R151."""
     origin.on("/x", lambda call: call.stall())
     with start("--response-timeout", "1s").client() as client:
         client.request("GET", origin.url("/x"))
@@ -738,6 +762,7 @@ def test_bad_responses(client, origin, data):
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
 ], ids=["length", "in a chunk", "between chunks", "before the trailer", "bad chunk"])
 def test_death_in_mid_response_is_visible(proxy, origin, start_of_it, how):
+    """R082."""
     def die(call):
         call.send(start_of_it)
         time.sleep(0.05)

@@ -342,7 +342,7 @@ def learned(client, origin, path="/a/b/c", method="GET"):
 
 
 def test_it_belongs_to_one_client_address(start, origin):
-    """A canary of one address never goes out for another."""
+    """R119: A canary of one address never goes out for another."""
     proxy = start(config=LEARN)
     with proxy.client() as client, from_address(proxy, "127.0.0.2") as other:
         learned(client, origin)

@@ -1,6 +1,6 @@
 """Whatever mix of challenges, bodies and framings: every client sees exactly the
 final response, and the origin sees at most 1 + max-replays requests for each, octet
-for octet the same but for what 449.md adds. SEED=n plays one game again."""
+for octet the same but for what 449.md adds. SEED=n plays one game again. (P19)"""
 import hashlib
 import os
 import random
@@ -197,6 +197,7 @@ def play_all(proxy, origin, games, problems):
 @pytest.mark.parametrize("most", [1, 2])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_any_mix(start, origin, seed, most):
+    """R118."""
     rng = random.Random(seed * 10 + most)
     proxy = start("--workers", "2", "--body-memory", "16k", "--max-replays", str(most), "--breaker-trips", "0",
                   "--expect-threshold", "never")

@@ -1,4 +1,4 @@
-"""TLS: which servers are believed, interception, the TLS listener."""
+"""TLS: which servers are believed, interception, the TLS listener. (P10)"""
 import json
 import os
 import socket

@@ -8,7 +8,8 @@
  *
  * What has to hold: both ends hear nothing but well-formed messages; what is
  * complete is complete, and its own; a replay repeats its request; every
- * exchange ends in time, in an answer or a visible break; nothing stays behind. */
+ * exchange ends in time, in an answer or a visible break; nothing stays behind.
+ * (P13) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -7,7 +7,7 @@
  * What has to hold: the same verdict, the same heads and the same body whether
  * the octets come whole, split there, or one by one; what would be sent on is
  * what a strict parser takes, with exactly one framing; and it would be sent on
- * unchanged the next time. */
+ * unchanged the next time. (P02) */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 """replay.py PROGRAM TARGET: a fuzz target, built without libFuzzer, on its seeds
-and on what was found before (found/TARGET)."""
+and on what was found before (found/TARGET). (P16)"""
 import pathlib
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-/* why: what must hold of every row. */
+/* why: what must hold of every row. (P17) */
 #include "ground/why.h"
 
 #include <setjmp.h>
@@ -39,6 +39,7 @@ static bool is_token(const char *s)
 	return false;
 }
 
+/* R032 */
 static void test_every_row(void **state)
 {
 	assert_int_equal(sizeof(ids) / sizeof(ids[0]), WHY_COUNT);
@@ -49,6 +50,7 @@ static void test_every_row(void **state)
 
 		if (status != 0 && status != 200 && (status < 400 || status > 599))
 			fail_msg("%s: status %u", ids[i], status);
+		assert_int_not_equal(status, 421);	/* a server's word */
 		if (!is_token(why_token(why)))
 			fail_msg("%s: \"%s\" is not in RFC 9209", ids[i], why_token(why));
 		/* whoever is told of an error is told its kind */

@@ -1,6 +1,6 @@
 /* Wire rows through the reader, whole, octet by octet and cut in two at every
  * place near the front: the transcript has to be the expected one each time.
- * Then what a row cannot say: skipping, ends of streams, limits, and writing. */
+ * Then what a row cannot say: skipping, ends of streams, limits, and writing. (P03) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

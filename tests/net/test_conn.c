@@ -654,6 +654,7 @@ static void test_dial_that_cannot_begin(void **state)
 	check_said(&a, "");
 }
 
+/* R147 */
 static void test_reasons(void **state)
 {
 	static const struct { int err; enum why why; } row[] = {

@@ -1,5 +1,5 @@
 /* pool: against doors on loopback that count who comes. Names come from a hosts
- * file, time from the test. */
+ * file, time from the test. (P09) */
 #include "net/pool.h"
 
 #include <fcntl.h>

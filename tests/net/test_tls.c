@@ -1,5 +1,5 @@
 /* tls: our client and server against each other and against bare OpenSSL, over
- * socket pairs, with certificates made here. */
+ * socket pairs, with certificates made here. (P10) */
 #include "net/tls.h"
 
 #include <sys/socket.h>
@@ -472,6 +472,7 @@ static void test_ends(void **state)
 	tls_ctx_free(ours);
 }
 
+/* R100 */
 static void test_our_end(void **state)
 {
 	struct tls_ctx *ours = client_context();

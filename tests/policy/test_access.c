@@ -1,5 +1,5 @@
 /* access: every embedded form of the addresses that must not be dialled, the
- * odd spellings of hosts, and the operator's lists. */
+ * odd spellings of hosts, and the operator's lists. (P09) */
 #include "policy/access.h"
 
 #include <arpa/inet.h>

@@ -2,7 +2,7 @@
 
 A verdict is a pair (kind, status). Besides what the row asserts, everything the
 proxy sent, either way, must be well-formed (kit.http1 has read it) and such as a
-proxy may send it: see hygiene()."""
+proxy may send it: see hygiene(). (P02, P17)"""
 from row import expand as expand_row
 from row import unescape
 from stage import DEADLINE, MAIN, PATIENCE, SENTINEL, is_smuggled
@@ -75,6 +75,7 @@ def allowed(play, got):
 # -- what holds for every play -------------------------------------------------
 
 def check_request(play, request):
+    """R087."""
     if request.all("Host") != [request.upstream.host]:
         yield f"Host {request.all('Host')} at {request.upstream.host}"
     if request.version != "HTTP/1.1":
@@ -91,6 +92,7 @@ def check_request(play, request):
 
 
 def check_response(play, response):
+    """R097."""
     if response.version != "HTTP/1.1":
         yield f"version {response.version}"
     if not response.has("Date") and not play.tunnelled:
@@ -109,6 +111,7 @@ def check_response(play, response):
 
 
 def hygiene(play):
+    """R007, R038, R070, R096."""
     yield from play.faults
     for request in play.requests:
         yield from check_request(play, request)

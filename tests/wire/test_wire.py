@@ -1,6 +1,6 @@
 """The tables of wire cases against the real binary: every row whole, octet by
 octet, and split at each of its first 200 offsets, with one verdict in all of
-them. cases.tsv is a given set; more.tsv is ours, of the same classes.
+them. cases.tsv is a given set; more.tsv is ours, of the same classes. (P03, P07)
 
     RETRYWITH=build/retrywith python3 -m pytest tests/wire [-k HD]
 """

@@ -1,5 +1,5 @@
 """Runs rows: three proxies, a usual one, one with short deadlines, one that is
-watched for every connect(2); and the processes that play the rows."""
+watched for every connect(2); and the processes that play the rows. (P09)"""
 import multiprocessing
 import re
 import shutil

@@ -1,5 +1,5 @@
 /* config: the option table against everything that is printed from it, good and
- * bad files, the command line, secrets, and the way there and back. */
+ * bad files, the command line, secrets, and the way there and back. (P18) */
 #include "worker/config.h"
 
 #include <sys/stat.h>
