@@ -25,6 +25,7 @@
 #include <openssl/x509v3.h>
 
 #include "ground/buf.h"
+#include "net/ticket.h"
 #include "net/way.h"
 
 enum { RECORD = SSL3_RT_MAX_PLAIN_LENGTH, SESSIONS = 64, SECURITY_LEVEL = 2,
@@ -346,7 +347,7 @@ static bool use_pin(struct tls_ctx *c, const char *hex, char *why, size_t size)
 static bool use_trust(struct tls_ctx *c, const struct tls_options *o, char *why, size_t size)
 {
 	if (c->role == TLS_SERVER)
-		return true;
+		return ticket_use(c->ssl) || fault(why, size, "session tickets");
 	SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, on_verify);
 	SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_CLIENT |
 					       SSL_SESS_CACHE_NO_INTERNAL);

@@ -805,6 +805,46 @@ def test_plain_http_to_a_tls_listener(start, roads, origin):
         assert client.ask("GET", origin.url("/x")).status == 200
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_are_known_to_all_workers_and_outlive_a_reload(start, roads, origin, version):
+    origin.on("/x", response(200, b"fine"))
+    proxy = start("--workers", "2", kind=ListenerProxy, roads=roads)
+    context = trusting(roads.servers.cert)
+    context.minimum_version = context.maximum_version = version
+    session, reused = None, []
+    for i in range(16):
+        if i == 8:
+            proxy.signal(1)
+            wait_until(lambda: "read again" in proxy.said(), "the reload")
+        bare = socket.create_connection(proxy.address, 20)
+        with context.wrap_socket(bare, server_hostname="127.0.0.1", session=session) as sock:
+            reused.append(sock.session_reused)
+            sock.sendall(Client.head(None, "GET", origin.url("/x"), [("Host", origin.authority)]))
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+            session = sock.session
+    assert reused == [False] + [True] * 15
+
+
+def test_a_session_is_for_the_host_it_was_made_for(inside, roads, tmp_path):
+    """Resuming it as another host would show no certificate of that one."""
+    (tmp_path / "hosts").write_text("127.0.0.1 a.one.test b.one.test\n")
+    origin = Origin(tls=roads.servers.server("DNS:*.one.test"))
+    origin.on("/x", response(200, b"fine"))
+    proxy = inside("--hosts-file", str(tmp_path / "hosts"), "--intercept", "*.test")
+    session, reused = None, []
+    context = trusting(roads.local[0])
+    for name in ("a", "a", "b"):
+        with proxy.client() as client:
+            assert connect(client, f"{name}.one.test:{origin.port}").status == 200
+            client.sock = context.wrap_socket(client.sock, server_hostname=f"{name}.one.test", session=session)
+            client.send(f"GET /x HTTP/1.1\r\nHost: {name}.one.test:{origin.port}\r\n\r\n")
+            assert client.response().status == 200
+            reused.append(client.sock.session_reused)
+            session = client.sock.session
+    assert reused == [False, True, False]
+    origin.close()
+
+
 # ca init and ca show.
 
 def ca(*arguments, cwd=None, env=None):
