@@ -56,11 +56,12 @@ _retrywith()
 		demo-origin) command=$word more='--listen --verbose --help' ;;
 		ca) command=$word more='init show --permit --rsa' ;;
 		env) command=$word more='' ;;
+		health) command=$word more='ready' ;;
 		top) command=$word more='' ;;
 		esac
 	done
 	if [[ -z $command && $cur != -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W 'run check match demo-origin ca env top' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'run check match demo-origin ca env health top' -- "$cur")
 		return
 	fi
 	if [[ $cur != -* ]]; then

@@ -30,6 +30,9 @@
 #ifdef WITH_ENV
 #include "worker/env.h"
 #endif
+#ifdef WITH_HEALTH
+#include "worker/health.h"
+#endif
 #ifdef WITH_TOP
 #include "worker/top.h"
 #endif
@@ -122,6 +125,13 @@ static int command_env(const struct call *call)
 }
 #endif
 
+#ifdef WITH_HEALTH
+static int command_health(const struct call *call)
+{
+	return with_config(call, health_main);
+}
+#endif
+
 #ifdef WITH_TOP
 static int command_top(const struct call *call)
 {
@@ -154,6 +164,9 @@ static const struct command commands[] = {
 #endif
 #ifdef WITH_ENV
 	{ "env", "", "print the proxy variables for a shell", command_env, false, "" },
+#endif
+#ifdef WITH_HEALTH
+	{ "health", "[ready]", "ask a running proxy how it is", command_health, false, "ready" },
 #endif
 #ifdef WITH_TOP
 	{ "top", "", "watch a running proxy", command_top, false, "" },

@@ -1,92 +1,28 @@
-/* top: the terminal and the asking. Plain escape sequences that every terminal of
+/* top: the terminal. Plain escape sequences that every terminal of
  * this century knows; the screen is another one, so that what stood there stays. */
 #include "worker/top.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sysexits.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "worker/inquiry.h"
 #include "worker/top_view.h"
-#include "worker/value.h"
 
-enum { EVERY_MS = 1000, PATIENCE_S = 5, ANSWER_MOST = 8 << 20, CONTROL_C = 3 };
-
-/* -- asking ------------------------------------------------------------------------------ */
-
-static int reach(const struct sockaddr_storage *to, socklen_t len)
-{
-	static const struct timeval patience = { PATIENCE_S, 0 };
-	int fd = socket(to->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-	if (connect(fd, (const struct sockaddr *)to, len) == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
-
-/* All that it says until it closes; NUL-terminated, malloc'ed. */
-static char *read_all(int fd, size_t *size)
-{
-	size_t room = 1 << 16;
-	char *all = malloc(room);
-	ssize_t got = 1;
-
-	for (*size = 0; all && got > 0 && *size < ANSWER_MOST; *size += (size_t)got) {
-		char *wider = *size + 1 < room ? all : realloc(all, room *= 2);
-
-		if (!wider)
-			break;
-		all = wider;
-		got = recv(fd, all + *size, room - *size - 1, 0);
-		if (got <= 0)
-			break;
-	}
-	if (all)
-		all[*size] = '\0';
-	return all;
-}
-
-static json_t *understand(const char *all, size_t size)
-{
-	const char *body = all ? strstr(all, "\r\n\r\n") : NULL;
-	json_error_t error;
-
-	if (!body || strncmp(all, "HTTP/1.1 200 ", 13) != 0)
-		return NULL;
-	body += 4;
-	return json_loadb(body, size - (size_t)(body - all), 0, &error);
-}
+enum { EVERY_MS = 1000, CONTROL_C = 3 };
 
 /* NULL: no answer, or none that is understood. */
 static json_t *ask(struct str admin)
 {
-	static const char request[] =
-		"GET /stats.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-	struct sockaddr_storage to = { 0 };
-	socklen_t len = sizeof to;
-	json_t *stats = NULL;
-	size_t size;
-	char *all;
-	int fd = value_address(admin, &to, &len) ? reach(&to, len) : -1;
+	struct inquiry i = inquiry_make(admin, "/stats.json");
+	json_error_t error;
+	json_t *stats = i.status == 200 ? json_loadb(i.body, i.len, 0, &error) : NULL;
 
-	if (fd < 0)
-		return NULL;
-	if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0) {
-		all = read_all(fd, &size);
-		stats = understand(all, size);
-		free(all);
-	}
-	close(fd);
+	inquiry_free(&i);
 	return stats;
 }
 

@@ -711,6 +711,46 @@ def test_top_without_anybody(tmp_path):
     assert done.returncode == 64 and "--admin" in done.stderr
 
 
+def health(address, *words):
+    done = run("health", *words, "--admin", address)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_health(start, origin, tmp_path):
+    path = str(tmp_path / "admin.sock")
+    proxy = start("--admin", f"unix:{path}", "--drain-timeout", "60s")
+    assert health(f"unix:{path}") == (0, "ok\n", "")
+    assert health(f"unix:{path}", "ready") == (0, "ok\n", "")
+    assert health(f"unix:{path}", "happy")[0] == run("health").returncode == 64
+    assert health(f"unix:{path}", "ready", "now")[0] == 64
+    held = threading.Event()
+
+    def later(call):
+        assert held.wait(60)
+        call.send(response(200))
+    origin.on("/later", later)
+    with proxy.client() as client:
+        client.send(client.head("GET", origin.url("/later")))
+        wait_until(lambda: origin.requests, "the request")
+        proxy.signal(signal.SIGTERM)
+        wait_until(lambda: health(f"unix:{path}", "ready")[0] == 1, "the drain")
+        assert "draining" in health(f"unix:{path}", "ready")[2]
+        assert health(f"unix:{path}") == (0, "ok\n", "")
+        held.set()
+        assert client.response().status == 200
+    proxy.wait()
+    assert health(f"unix:{path}")[0] == 69
+
+
+def test_health_of_a_process_that_hangs(admin):
+    admin.proxy.signal(signal.SIGSTOP)
+    try:
+        assert health("%s:%u" % admin.address)[0] == 69     # nobody is left to say so
+    finally:
+        admin.proxy.signal(signal.SIGCONT)
+    wait_until(lambda: health("%s:%u" % admin.address)[0] == 0, "the answer")
+
+
 def test_top_on_a_terminal(admin, origin):
     """It fills the screen, goes on, and leaves the terminal as it was on q."""
     mine, theirs = pty.openpty()

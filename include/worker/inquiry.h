@@ -1,0 +1,18 @@
+/* inquiry: one question to the admin listener of a running proxy. */
+#ifndef WORKER_INQUIRY_H
+#define WORKER_INQUIRY_H
+
+#include "ground/str.h"
+
+struct inquiry {
+	int status;			/* 0: no answer came */
+	const char *body;		/* NUL-terminated */
+	size_t len;
+	char *all;			/* malloc'ed */
+};
+
+/* admin: ADDR:PORT or unix:PATH. Waits at most some seconds for each part. */
+struct inquiry inquiry_make(struct str admin, const char *path);
+void inquiry_free(struct inquiry *i);
+
+#endif
