@@ -21,7 +21,7 @@ CONF = ETC / "retrywith.conf"
 PROXY = ("127.0.0.1", 3128)
 ORIGIN = "http://127.0.0.1:8080"
 PACKAGE = "/root/retrywith.deb"
-OWN_FILES = ["3129.conf", "ca.crt", "origin.crt", "secrets"]
+OWN_FILES = ["3129.conf", "ca.crt", "origin.crt", "secrets", "secrets/own"]
 RESULT = pathlib.Path("/root/result.json")
 PATIENCE = 60
 
@@ -442,6 +442,7 @@ def purge_leaves_nothing():
         "retrywith@3129.socket")
     assert curl("/echo", proxy="http://127.0.0.1:3129") == "200" and curl("/echo") == "200"
     assert {3128, 3129} <= listening(), listening()
+    (ETC / "secrets/own").write_text("")
     run("dpkg", "--remove", "retrywith")
     active = run("systemctl", "list-units", "--plain", "--no-legend", "--state=active",
                  "retrywith*").stdout
