@@ -2,22 +2,16 @@
  * its list and whitespace rules. */
 #include "ground/str.h"
 
+#include "ground/octets.h"
+
 struct str str_of(const char *z)
 {
 	return (struct str){ z, z ? strlen(z) : 0 };
 }
 
-static bool same_nocase(const char *a, const char *b, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (a[i] != b[i] && str_lower(a[i]) != str_lower(b[i]))
-			return false;
-	return true;
-}
-
 bool str_eq_nocase(struct str a, struct str b)
 {
-	return a.len == b.len && same_nocase(a.at, b.at, a.len);
+	return a.len == b.len && octets_same(a.at, b.at, a.len);
 }
 
 bool str_starts(struct str s, struct str prefix)
@@ -32,13 +26,13 @@ bool str_ends(struct str s, struct str suffix)
 
 bool str_starts_nocase(struct str s, struct str prefix)
 {
-	return s.len >= prefix.len && same_nocase(s.at, prefix.at, prefix.len);
+	return s.len >= prefix.len && octets_same(s.at, prefix.at, prefix.len);
 }
 
 bool str_ends_nocase(struct str s, struct str suffix)
 {
 	return s.len >= suffix.len &&
-	       same_nocase(s.at + s.len - suffix.len, suffix.at, suffix.len);
+	       octets_same(s.at + s.len - suffix.len, suffix.at, suffix.len);
 }
 
 static bool is_blank(char c)

@@ -5,7 +5,8 @@
 #include "http/header.h"
 
 #include <assert.h>
-#include <endian.h>
+
+#include "ground/octets.h"
 
 enum { SLOTS = 128, NAME_LEAST = 2, NAME_MOST = 25, FIRST_ROOM = 16 };
 
@@ -61,59 +62,16 @@ static void fill_slots(void)
 	}
 }
 
-/* Eight octets at a time. `flags` functions set the top bit of octets that are
- * meant; above the lowest one set, flags may be false. */
-#define EACH(octet) (UINT64_C(0x0101010101010101) * (octet))
-
-static inline uint64_t load8(const char *at)
-{
-	uint64_t w;
-
-	memcpy(&w, at, sizeof w);
-	return le64toh(w);
-}
-
+/* These set the top bit of the octets that are meant; above the lowest one set,
+ * they may be false. */
 static inline uint64_t flags_below(uint64_t w, unsigned octet)
 {
-	return (w - EACH(octet)) & ~w & EACH(0x80);
+	return (w - OCTETS_EACH(octet)) & ~w & OCTETS_EACH(0x80);
 }
 
 static inline uint64_t flags_equal(uint64_t w, unsigned octet)
 {
-	return flags_below(w ^ EACH(octet), 1);
-}
-
-static inline uint64_t lower8(uint64_t w)
-{
-	uint64_t low = w & EACH(0x7f);
-	uint64_t from_a = low + EACH(0x80 - 'A');
-	uint64_t above_z = low + EACH(0x7f - 'Z');
-
-	return w | ((from_a & ~above_z & ~w & EACH(0x80)) >> 2);
-}
-
-static inline bool same8(const char *a, const char *b)
-{
-	uint64_t x = load8(a), y = load8(b);
-
-	return x == y || lower8(x) == lower8(y);
-}
-
-/* Both are n octets long. */
-static inline bool same_name(const char *a, const char *b, size_t n)
-{
-	const char *end = a + n;
-
-	if (n >= 8) {
-		for (; end - a > 8; a += 8, b += 8)
-			if (!same8(a, b))
-				return false;
-		return same8(end - 8, b - (a - end) - 8);	/* some of them again */
-	}
-	for (; a < end; a++, b++)
-		if (*a != *b && str_lower(*a) != str_lower(*b))
-			return false;
-	return true;
+	return flags_below(w ^ OCTETS_EACH(octet), 1);
 }
 
 enum header_id header_lookup(struct str name)
@@ -122,7 +80,7 @@ enum header_id header_lookup(struct str name)
 		return HEADER_OTHER;
 	for (unsigned id = slots[slot_of(name)]; id; id = chained[id])
 		if (names[id].len == name.len &&
-		    same_name(names[id].at, name.at, name.len))
+		    octets_same(names[id].at, name.at, name.len))
 			return (enum header_id)id;
 	return HEADER_OTHER;
 }
@@ -283,7 +241,7 @@ size_t header_value_len(struct str s)
 	const char *at = s.at, *end = s.at + s.len;
 
 	for (; end - at >= 8; at += 8) {
-		uint64_t w = load8(at), stop = flags_below(w, 0x20) | flags_equal(w, 0x7f);
+		uint64_t w = octets_load(at), stop = flags_below(w, 0x20) | flags_equal(w, 0x7f);
 
 		if (stop) {
 			at += __builtin_ctzll(stop) / 8;
