@@ -6,13 +6,26 @@
 #include <stdarg.h>
 #include "ground/str.h"
 
-struct arena;
+struct block;
+struct duty;
+
+/* Its members are arena.c's business; they stand here for arena_get() alone. */
+struct arena {
+	char *at, *end;			/* what is free of the newest block */
+	struct block *newest;		/* the first block has older == NULL */
+	struct duty *last;
+	size_t held, limit;
+	bool full;
+};
+
+enum { ARENA_GRAIN = 16 };
 
 /* `first` bytes are allocated now and survive arena_reset(); `limit` is the
  * most the arena ever holds, first block included. NULL when out of memory. */
 struct arena *arena_new(size_t first, size_t limit);
 /* Aligned to 16 octets, not zeroed. NULL past the limit: sticky, see arena_full(). */
-void *arena_get(struct arena *a, size_t size);
+static inline void *arena_get(struct arena *a, size_t size);
+void *arena_more(struct arena *a, size_t size);	/* the same, from another block */
 void *arena_zero(struct arena *a, size_t size);
 /* A copy; empty once past the limit. arena_keepz() adds a NUL behind it. */
 struct str arena_keep(struct arena *a, struct str s);
@@ -27,5 +40,16 @@ bool arena_full(const struct arena *a);
 size_t arena_held(const struct arena *a);	/* octets of all blocks */
 void arena_reset(struct arena *a);
 void arena_free(struct arena *a);		/* NULL is fine */
+
+static inline void *arena_get(struct arena *a, size_t size)
+{
+	size_t n = (size + ARENA_GRAIN - 1) & ~(size_t)(ARENA_GRAIN - 1);
+	char *at = a->at;
+
+	if (n < size || n > (size_t)(a->end - at))
+		return arena_more(a, size);
+	a->at = at + n;
+	return at;
+}
 
 #endif

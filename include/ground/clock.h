@@ -14,7 +14,7 @@
 enum { CLOCK_TICK_MS = 250 };
 
 /* Monotonic milliseconds; read at most once between two clock_turn() calls. */
-uint64_t clock_ms(void);
+static inline uint64_t clock_ms(void);
 /* Seconds since 1970 as of the same reading; follows steps of the wall clock. */
 time_t clock_wall(void);
 /* The current second as IMF-fixdate, 29 octets (RFC 9110 5.6.7); good until
@@ -24,6 +24,14 @@ const char *clock_date(void);
 void clock_turn(void);
 /* Monotonic microseconds, read now: for measuring, not on the hot path. */
 uint64_t clock_us(void);
+
+extern _Thread_local uint64_t clock_now_ms;	/* clock_ms()'s: 0 is not read yet */
+uint64_t clock_read_ms(void);
+
+static inline uint64_t clock_ms(void)
+{
+	return clock_now_ms ? clock_now_ms : clock_read_ms();
+}
 
 enum deadline_class {
 	DEADLINE_HEAD,			/* a whole request head */

@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { GRAIN = 16, GROWTH = 8192 };
+enum { GROWTH = 8192 };
 
 struct block {
 	struct block *older;
-	size_t size, used;		/* of data */
-	_Alignas(GRAIN) char data[];
+	size_t size;			/* of data */
+	_Alignas(ARENA_GRAIN) char data[];
 };
 
 struct duty {
@@ -21,12 +21,13 @@ struct duty {
 	void *arg;
 };
 
-struct arena {
-	struct block *newest;		/* the first block has older == NULL */
-	struct duty *last;
-	size_t held, limit;
-	bool full;
-};
+/* What comes next is taken from b. */
+static void take_from(struct arena *a, struct block *b)
+{
+	a->newest = b;
+	a->at = b->data;
+	a->end = b->data + b->size;
+}
 
 static struct block *block_new(struct arena *a, size_t size)
 {
@@ -39,9 +40,8 @@ static struct block *block_new(struct arena *a, size_t size)
 		return NULL;
 	b->older = a->newest;
 	b->size = size;
-	b->used = 0;
-	a->newest = b;
 	a->held += size;
+	take_from(a, b);
 	return b;
 }
 
@@ -59,33 +59,14 @@ struct arena *arena_new(size_t first, size_t limit)
 	return a;
 }
 
-static void *take(struct block *b, size_t size)
+void *arena_more(struct arena *a, size_t size)
 {
-	void *at = b->data + b->used;
+	size_t n = (size + ARENA_GRAIN - 1) & ~(size_t)(ARENA_GRAIN - 1);
 
-	b->used += size;
-	return at;
-}
-
-void *arena_get(struct arena *a, size_t size)
-{
-	struct block *b = a->newest;
-
-	if (size > SIZE_MAX - GRAIN) {
-		a->full = true;
-		return NULL;
-	}
-	size = (size + GRAIN - 1) & ~(size_t)(GRAIN - 1);
-	if (size <= b->size - b->used)
-		return take(b, size);
-	b = block_new(a, size > GROWTH ? size : GROWTH);
-	if (!b)
-		b = block_new(a, size);
-	if (!b) {
-		a->full = true;
-		return NULL;
-	}
-	return take(b, size);
+	if (n >= size && (block_new(a, n > GROWTH ? n : GROWTH) || block_new(a, n)))
+		return arena_get(a, n);
+	a->full = true;
+	return NULL;
 }
 
 void *arena_zero(struct arena *a, size_t size)
@@ -175,7 +156,7 @@ void arena_reset(struct arena *a)
 		a->held -= b->size;
 		free(b);
 	}
-	a->newest->used = 0;
+	take_from(a, a->newest);
 	a->full = false;
 }
 

@@ -7,23 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 
+_Thread_local uint64_t clock_now_ms;
+
 static _Thread_local struct {
-	uint64_t ms;
 	time_t wall, dated;
-	bool ms_fresh, wall_fresh;
+	bool wall_fresh;
 	char date[64];
 } now;
 
-uint64_t clock_ms(void)
+uint64_t clock_read_ms(void)
 {
-	if (!now.ms_fresh) {
-		struct timespec ts;
+	struct timespec ts;
 
-		clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-		now.ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-		now.ms_fresh = true;
-	}
-	return now.ms;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	clock_now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return clock_now_ms;
 }
 
 time_t clock_wall(void)
@@ -59,7 +57,8 @@ const char *clock_date(void)
 
 void clock_turn(void)
 {
-	now.ms_fresh = now.wall_fresh = false;
+	clock_now_ms = 0;
+	now.wall_fresh = false;
 }
 
 uint64_t clock_us(void)

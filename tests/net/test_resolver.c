@@ -24,8 +24,10 @@
 
 static uint64_t skew_ms;
 
-/* Instead of ground/clock's. */
-uint64_t clock_ms(void)
+/* Instead of ground/clock's: never kept for the turn. */
+_Thread_local uint64_t clock_now_ms;
+
+uint64_t clock_read_ms(void)
 {
 	struct timespec ts;
 
