@@ -24,6 +24,7 @@ struct port_range {
 struct port_list {
 	struct port_range *at;
 	unsigned n;
+	const uint64_t *set;		/* a bit for each port: see port_list_ready() */
 };
 
 struct access {
@@ -41,6 +42,8 @@ bool network_parse(struct str text, struct network *out);
 bool network_list_has(const struct network_list *l, const struct sockaddr *a);
 /* "443", "8000-8999". */
 bool port_range_parse(struct str text, struct port_range *out);
+/* To be called once the ranges are known: fills l->set. False: out of memory. */
+bool port_list_ready(struct port_list *l, struct arena *a);
 
 /* WHY_DONE or DENIED_CLIENT. AF_UNIX clients pass. */
 enum why access_client(const struct access *a, const struct sockaddr *client);

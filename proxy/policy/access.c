@@ -8,6 +8,7 @@
 #include "policy/access.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <netinet/in.h>
 
 enum { V4_BITS = 96, INNER_MOST = 5 /* 4, and one to try */, HOST_MOST = 253, LABEL_MOST = 63 };
@@ -112,13 +113,23 @@ static bool normalise(const struct sockaddr *a, uint8_t out[16], uint16_t *port)
 	return true;
 }
 
+/* Where a and b differ, in eight octets from `at`. */
+static uint64_t differ(const uint8_t a[16], const uint8_t b[16], unsigned at)
+{
+	uint64_t x, y;
+
+	memcpy(&x, a + at, sizeof(x));
+	memcpy(&y, b + at, sizeof(y));
+	return be64toh(x ^ y);
+}
+
 static bool same_bits(const uint8_t a[16], const uint8_t b[16], unsigned bits)
 {
-	unsigned whole = bits / 8, rest = bits % 8;
+	uint64_t high = differ(a, b, 0);
 
-	if (memcmp(a, b, whole) != 0)
-		return false;
-	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
+	if (bits <= 64)
+		return bits == 0 || high >> (64 - bits) == 0;
+	return high == 0 && differ(a, b, 8) >> (128 - bits) == 0;
 }
 
 /* An IPv4 address is in IPv4 networks only: ::/0 speaks of IPv6. */
@@ -143,8 +154,25 @@ bool network_list_has(const struct network_list *l, const struct sockaddr *a)
 	return normalise(a, octets, &port) && list_has(l, octets);
 }
 
+/* First octets of IPv4 addresses that are in the table; most are not. */
+static bool in_table[256];
+
+__attribute__((constructor))
+static void note_first_octets(void)
+{
+	for (size_t i = 0; i < COUNT(stretches); i++) {
+		const struct stretch *s = &stretches[i];
+		unsigned more = s->bits < V4_BITS + 8 ? V4_BITS + 8 - s->bits : 0;
+
+		for (unsigned k = 0; is_v4(s->octets) && k < 1u << more; k++)
+			in_table[s->octets[12] + k] = true;
+	}
+}
+
 static enum kind kind_of(const uint8_t octets[16])
 {
+	if (is_v4(octets) && !in_table[octets[12]])
+		return KIND_OPEN;
 	for (size_t i = 0; i < COUNT(stretches); i++)
 		if (same_bits(stretches[i].octets, octets, stretches[i].bits))
 			return stretches[i].kind;
@@ -239,6 +267,17 @@ bool port_range_parse(struct str text, struct port_range *out)
 	       out->first <= out->last;
 }
 
+bool port_list_ready(struct port_list *l, struct arena *a)
+{
+	uint64_t *set = l->n ? arena_zero(a, (UINT16_MAX + 1) / 8) : NULL;
+
+	for (unsigned i = 0; set && i < l->n; i++)
+		for (uint32_t port = l->at[i].first; port <= l->at[i].last; port++)
+			set[port / 64] |= UINT64_C(1) << port % 64;
+	l->set = set;
+	return set || !l->n;
+}
+
 /* --- verdicts --- */
 
 enum why access_client(const struct access *a, const struct sockaddr *client)
@@ -258,10 +297,7 @@ enum why access_client(const struct access *a, const struct sockaddr *client)
 
 static bool has_port(const struct port_list *l, uint16_t port)
 {
-	for (unsigned i = 0; i < l->n; i++)
-		if (port >= l->at[i].first && port <= l->at[i].last)
-			return true;
-	return false;
+	return l->n && l->set[port / 64] >> port % 64 & 1;
 }
 
 enum why access_connect_port(const struct access *a, uint16_t port)
@@ -286,8 +322,6 @@ static bool is_unspecified(const uint8_t octets[16])
  * loopback, and the kernel takes "no address" for loopback too. */
 static bool is_own(const struct access *a, const uint8_t octets[16], uint16_t port)
 {
-	bool local = is_unspecified(octets) || kind_of(octets) == KIND_LOOPBACK;
-
 	for (unsigned i = 0; i < a->own_n; i++) {
 		uint8_t own[16];
 		uint16_t own_port;
@@ -295,7 +329,10 @@ static bool is_own(const struct access *a, const uint8_t octets[16], uint16_t po
 		if (!normalise((const void *)&a->own[i], own, &own_port) ||
 		    own_port != port)
 			continue;
-		if (memcmp(own, octets, 16) == 0 || (local && is_unspecified(own)))
+		if (memcmp(own, octets, 16) == 0)
+			return true;
+		if (is_unspecified(own) &&
+		    (is_unspecified(octets) || kind_of(octets) == KIND_LOOPBACK))
 			return true;
 	}
 	return false;

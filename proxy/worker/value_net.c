@@ -144,7 +144,11 @@ static bool take_port(struct taker *t, const struct option *o, const struct valu
 
 static void put_ports(struct taker *t, void *items, unsigned n, void *to)
 {
-	*(struct port_list *)to = (struct port_list){ items, n };
+	struct port_list list = { items, n, NULL };
+
+	if (!port_list_ready(&list, t->arena))
+		list.n = 0;		/* the arena says the rest */
+	*(struct port_list *)to = list;
 }
 
 /* --- hosts --- */

@@ -362,9 +362,12 @@ static void test_ports(void **state)
 		{ "", false, 0, 0 }, { "http", false, 0, 0 }, { "1-2-3", false, 0, 0 },
 	};
 	struct port_range r[2] = { { 443, 443 }, { 8000, 8999 } };
-	const struct access a = { .connect_ports = { r, 2 }, .deny_ports = { r, 1 } };
+	struct access a = { .connect_ports = { r, 2, NULL }, .deny_ports = { r, 1, NULL } };
+	struct arena *arena = arena_new(65536, 65536);
 
 	(void)state;
+	assert_true(port_list_ready(&a.connect_ports, arena));
+	assert_true(port_list_ready(&a.deny_ports, arena));
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct port_range p = { 0, 0 };
 		bool good = port_range_parse(str_of(rows[i].text), &p);
@@ -381,6 +384,7 @@ static void test_ports(void **state)
 	assert_int_equal(access_url_port(&a, 443), WHY_DENIED_URL_PORT);
 	assert_int_equal(access_url_port(&a, 442), WHY_DONE);
 	assert_int_equal(access_url_port(&a, 8000), WHY_DONE);
+	arena_free(arena);
 }
 
 static void test_hosts(void **state)
