@@ -352,6 +352,22 @@ static bool any_racer(const struct want *w)
 
 static void racer_spoke(void *owner, struct conn *c, enum conn_event ev);
 
+/* The last lane: those under way stand before it, oldest first. When all are taken,
+ * the oldest has had its time and gives way, so that every address gets its turn. */
+static struct conn **free_lane(struct want *w)
+{
+	unsigned i = 0, last = RACERS - 1;
+
+	while (i < last && w->racers[i])
+		i++;
+	if (w->racers[i])
+		i = 0;
+	conn_close(w->racers[i]);
+	memmove(&w->racers[i], &w->racers[i + 1], (last - i) * sizeof w->racers[0]);
+	w->racers[last] = NULL;
+	return &w->racers[last];
+}
+
 /* Dials one address. A refusal by the owner is remembered as the reason only as
  * long as nothing better was tried. */
 static bool dial_next(struct want *w)
@@ -359,22 +375,18 @@ static bool dial_next(struct want *w)
 	struct address *a = &w->found.at[w->next++];
 	enum why why = w->key.via ? WHY_DONE : w->vet(w->owner, &a->sa);
 	socklen_t len = a->sa.sa_family == AF_INET6 ? sizeof a->in6 : sizeof a->in4;
+	struct conn **lane;
 
 	if (why != WHY_DONE) {
 		if (w->why == WHY_DONE)
 			w->why = why;
 		return false;
 	}
-	for (unsigned i = 0; i < RACERS; i++) {
-		if (w->racers[i])
-			continue;
-		w->racers[i] = conn_dial(w->pool->net, &a->sa, len, racer_spoke, w);
-		if (!w->racers[i])
-			w->why = conn_why_errno(errno);
-		return w->racers[i] != NULL;
-	}
-	w->next--;			/* all lanes taken: wait for one to fail */
-	return true;
+	lane = free_lane(w);
+	*lane = conn_dial(w->pool->net, &a->sa, len, racer_spoke, w);
+	if (!*lane)
+		w->why = conn_why_errno(errno);
+	return *lane != NULL;
 }
 
 static void arm(struct want *w, uint32_t ms)

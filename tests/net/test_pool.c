@@ -729,12 +729,45 @@ static void test_nothing_but_black_holes(void **state)
 	for (int i = 0; i < 39; i++)
 		pass(250);
 	assert_int_equal(a.told, 0);
-	assert_int_equal(net.opened, 4);	/* so many at a time */
+	assert_int_equal(net.opened, 5);
+	assert_int_equal(net.closed, 1);	/* four at a time */
 	pass(250);
 	assert_int_equal(a.told, 1);
 	assert_int_equal(a.why, WHY_CONNECT_TIMEOUT);
 	turn_quiet();
 	assert_int_equal(a.told, 1);
+	unblock();
+	for (int i = 0; i < 5; i++)
+		door_close(&d[i]);
+}
+
+/* More dead ones than are dialled at a time: the first of them gives way. */
+static void test_behind_four_black_holes(void **state)
+{
+	static const uint8_t at[] = { 2, 3, 4, 5, 6 };
+	struct door d[5];
+	uint16_t port = open_doors(d, at, 5, 5);
+	struct pool_key k = key("five.test", port, NULL);
+	struct asker a = { 0 };
+
+	for (int i = 0; i < 4; i++)
+		block(&d[i]);
+	get(&a, &k);
+	turn_quiet();
+	for (int i = 0; i < 3; i++)
+		pass(250);
+	assert_int_equal(net.opened, 4);
+	assert_int_equal(a.told, 0);
+	pass(250);
+	TURN_UNTIL(a.told);
+	assert_non_null(a.c);
+	assert_int_equal(((const struct sockaddr_in *)conn_peer(a.c))->sin_addr.s_addr,
+			 htonl(0x7f000006));
+	assert_int_equal(net.opened, 5);
+	assert_int_equal(net.closed, 4);
+	conn_close(a.c);
+	count_guests(&d[4]);
+	send_guests_home();
 	unblock();
 	for (int i = 0; i < 5; i++)
 		door_close(&d[i]);
@@ -1145,6 +1178,7 @@ int main(void)
 		TEST(test_no_descriptors), TEST(test_ipv6),
 		TEST(test_refused_goes_on_at_once), TEST(test_black_hole),
 		TEST(test_late_winner), TEST(test_nothing_but_black_holes),
+		TEST(test_behind_four_black_holes),
 		TEST(test_silent_name_server), TEST(test_secured),
 		TEST(test_a_failed_handshake_is_final), TEST(test_handshake_that_stalls),
 		TEST(test_idle_tls_that_spoke), TEST(test_via), TEST(test_via_that_refuses),

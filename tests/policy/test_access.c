@@ -137,6 +137,8 @@ static void test_targets(void **state)
 		{ "127.9.9.9", "127.0.0.1", WHY_DONE },
 		{ "::1", "127.0.0.1", WHY_DONE },
 		{ "::ffff:127.0.0.1", "::1", WHY_DONE },
+		{ "127.0.0.1", "::ffff:127.0.0.1", WHY_DONE },	/* the same address */
+		{ "::ffff:10.0.0.1", "::ffff:127.0.0.1", WHY_DENIED_TARGET },
 		{ "10.0.0.1", "127.0.0.1", WHY_DENIED_TARGET },
 		{ "10.0.0.1", "127.255.255.254", WHY_DENIED_TARGET },
 		{ "2001:4860::1", "::1", WHY_DENIED_TARGET },
