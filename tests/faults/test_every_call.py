@@ -156,18 +156,24 @@ def scene(start, plan, origins):
     return begin, plan, made
 
 
-def count(proxy, plan, origin, job, family):
-    plan.arm(family)
-    answer, seen = exchange(proxy, origin, job)
-    calls, failed = plan.disarm()
-    assert not failed and is_well(answer, seen, job), (answer, seen)
-    return calls
-
-
-def survives(proxy, origin, job, when=""):
+def succeed(proxy, origin, job, when=""):
+    """An exchange with which nothing is wrong. The deadlines are short, so that what fails
+    ends soon: on a machine that is busy an honest exchange may meet one, and is tried again."""
     assert proxy.process.poll() is None, f"status {proxy.process.poll()}: {proxy.said()}"
-    answer, seen = exchange(proxy, origin, job)
+    for _ in range(5):
+        answer, seen = exchange(proxy, origin, job)
+        if answer is None or answer.status not in (408, 504):
+            break
     assert is_well(answer, seen, job), (when, answer, answer and answer.body, seen, proxy.said()[-2000:])
+
+
+def count(proxy, plan, origin, job, family):
+    """How many calls it makes."""
+    plan.arm(family)
+    succeed(proxy, origin, job)
+    calls, failed = plan.disarm()
+    assert not failed
+    return calls
 
 
 def fail(proxy, plan, origin, job, family, nth, for_ever=False):
@@ -175,7 +181,7 @@ def fail(proxy, plan, origin, job, family, nth, for_ever=False):
     plan.arm(family, nth, for_ever)
     answer, seen = exchange(proxy, origin, job)
     _, failed = plan.disarm()
-    survives(proxy, origin, job, f"after {family} {nth}")
+    succeed(proxy, origin, job, f"after {family} {nth}")
     wrong = judge(answer, seen, job)
     return wrong and f"{family} {nth}: {wrong}", failed > 0
 
@@ -188,7 +194,7 @@ CASES = [(job, family) for job in JOBS for family in FAMILIES[1:]
 def test_every_call(scene, job, family):
     begin, plan, origins = scene
     proxy, origin = begin(), origins[JOBS[job][1]]
-    survives(proxy, origin, job)
+    succeed(proxy, origin, job)
     at_rest = descriptors(proxy.pid)
     calls = count(proxy, plan, origin, job, family)
     assert calls, "none is counted"
@@ -224,7 +230,7 @@ def test_memory_of_tls(scene, job):
     finds no memory; so that one is let be."""
     begin, plan, origins = scene
     proxy, origin = begin(), origins[JOBS[job][1]]
-    survives(proxy, origin, job)
+    succeed(proxy, origin, job)
     calls = count(proxy, plan, origin, job, "memory")
     went = [fail(proxy, plan, origin, job, "memory", n) for n in chosen(calls)]
     print(job, calls, [f for _, f in went].count(True))
