@@ -87,8 +87,9 @@ bool conn_is_plain(const struct conn *c);
 bool conn_is_dead(const struct conn *c);
 /* Has this turn's wait already told that there is something to read? */
 bool conn_has_news(const struct conn *c);
-/* Is there nothing to read, not even an end? Asks the kernel. */
-bool conn_is_quiet(const struct conn *c);
+/* Is there nothing to read, not even an end? Asks the kernel; a connection that is
+ * not quiet has lost an octet by it, and is good for nothing but closing. */
+bool conn_is_quiet(struct conn *c);
 bool conn_is_open(const struct conn *c);	/* neither dialling, securing nor dead */
 bool conn_write_waits(const struct conn *c);	/* WRITABLE is to come */
 const struct sockaddr *conn_peer(const struct conn *c);	/* of a dialled conn, else NULL */

@@ -742,12 +742,15 @@ bool conn_has_news(const struct conn *c)
 	return c->reading.ev_evcallback.evcb_flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER);
 }
 
-bool conn_is_quiet(const struct conn *c)
+/* TLS speaks on its own behalf as well: session tickets come behind a handshake. */
+bool conn_is_quiet(struct conn *c)
 {
 	char octet;
+	struct iovec room = { &octet, 1 };
+	size_t got;
 
-	if (c->tls && tls_has_pending(c->tls))
-		return false;
+	if (c->tls)
+		return conn_read(c, &room, 1, &got) == IO_WANT_READ;
 	return recv(c->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 

@@ -206,19 +206,9 @@ static void idle_close(struct idle *i)
 	conn_close(idle_release(i));
 }
 
-/* TLS speaks on its own behalf as well: session tickets come behind a handshake. */
-static bool said_nothing(struct conn *c)
-{
-	char octet;
-	struct iovec room = { &octet, 1 };
-	size_t got;
-
-	return conn_tls(c) && conn_read(c, &room, 1, &got) == IO_WANT_READ;
-}
-
 static void idle_spoke(void *owner, struct conn *c, enum conn_event ev)
 {
-	if (ev != CONN_READABLE || !said_nothing(c))
+	if (ev != CONN_READABLE || !conn_is_quiet(c))
 		idle_close(owner);
 }
 

@@ -697,6 +697,22 @@ static void test_tls_talk(void **state)
 	check_got(&a, "and you");
 }
 
+/* Session tickets are no words of the peer's. */
+static void test_tls_quiet(void **state)
+{
+	char octet;
+
+	join(0);
+	secure("good.test");
+	TURN_UNTIL(*b.said || (*a.said && recv(conn_fd(a.c), &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 1));
+	conn_pause(a.c);
+	TURN_UNTIL(*b.said);
+	assert_int_equal(recv(conn_fd(a.c), &octet, 1, MSG_PEEK | MSG_DONTWAIT), 1);
+	assert_true(conn_is_quiet(a.c));
+	say(&b, "x");
+	assert_false(conn_is_quiet(a.c));
+}
+
 /* What was said together with the end of the handshake, or is decrypted already,
  * is told though the kernel has nothing more. */
 static bool speak_at_once(struct side *s, enum conn_event ev)
@@ -1132,6 +1148,7 @@ int main(void)
 		TEST(test_memory_is_used_again), TEST(test_adopt), TEST(test_dial),
 		TEST(test_dial_refused), TEST(test_dial_that_cannot_begin),
 		TEST(test_reasons), TEST(test_dial_given_up), TEST(test_tls_talk), TEST(test_tls_first_words),
+		TEST(test_tls_quiet),
 		TEST(test_tls_small_bites), TEST(test_tls_refused),
 		TEST(test_tls_refused_after_a_dial), TEST(test_tls_peer_leaves),
 		TEST(test_unread), TEST(test_unread_before_tls),
