@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What script/demo and script/test share: finding and installing what is
+# What the scripts share: finding and installing what is
 # missing, and building. To be read with `.` by a POSIX shell in the directory
 # of the repository.
 
@@ -171,4 +171,18 @@ build_in()
 	fi
 	# shellcheck disable=SC2086
 	ninja -C "$directory" $target
+}
+
+# listening FILE PATTERN: the address in the line that says it, in at most 10 s.
+listening()
+{
+	tries=0
+	while [ $tries -lt 100 ]; do
+		address=$(sed -n "s|^$2||p" "$1" | head -n 1)
+		[ -n "$address" ] && say "$address" && return
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+	cat "$1" >&2
+	die "nothing listens"
 }
