@@ -5,11 +5,13 @@ Each check is a function; an exception is a failure, with its text and with what
 the journal says of the time it took."""
 import contextlib
 import ctypes
+import gzip
 import http.client
 import http.server
 import json
 import os
 import pathlib
+import re
 import ssl
 import subprocess
 import threading
@@ -157,6 +159,13 @@ def recording(port, context=None):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def listening():
+    """Local TCP ports with a listener."""
+    lines = [line.split() for name in ("tcp", "tcp6")
+             for line in pathlib.Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {int(fields[1].rpartition(":")[2], 16) for fields in lines if fields[3] == "0A"}
 
 
 # -- the checks ------------------------------------------------------------------------
@@ -348,12 +357,16 @@ def rotation_tears_no_line():
         with Load(kept=2, fresh=2) as load:
             for i in range(4):
                 time.sleep(0.3)
-                log.rename(f"{log}.{i}")
-                run("systemctl", "kill", "-s", "USR1", "retrywith")
+                if i % 2:                       # by hand, and as the package does it
+                    log.rename(f"{log}.by-hand-{i}")
+                    run("systemctl", "kill", "-s", "USR1", "retrywith")
+                else:
+                    run("logrotate", "-f", "/etc/logrotate.d/retrywith")
                 wait(log.exists, "the new log")
         run("systemctl", "stop", "retrywith.service")
-        for path in sorted(log.parent.glob("access.log*")):
-            for line in path.read_text().splitlines():
+        for path in log.parent.glob("access.log*"):
+            text = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
+            for line in text:
                 assert json.loads(line)["status"] == 200, line
                 marks += 1
         assert not load.failures and marks == load.done, (marks, load.done, load.failures[:3])
@@ -424,16 +437,41 @@ def tls_by_a_socket_unit():
     run("systemctl", "restart", "retrywith.service")
 
 
+def what_the_document_says():
+    """The commands of docs/service.md, as they are but for an address that is not here."""
+    text = pathlib.Path("/root/service.md").read_text().replace("10.0.0.5", "127.0.0.5")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    hosts = pathlib.Path("/etc/hosts")
+    hosts.write_text(hosts.read_text() + "127.0.0.1 server\n")
+    run("systemctl", "stop", "retrywith.service", "retrywith.socket")
+    log = pathlib.Path("/var/log/retrywith/access.log")
+    CONF.write_text(f'access-log = "{log}"\n')
+    server = subprocess.Popen(["/usr/bin/retrywith", "demo-origin", "--listen", "127.0.0.1:80"],
+                              stdout=subprocess.DEVNULL)
+    said = [run("bash", "-e", "-c", block).stdout for block in blocks]
+    server.terminate()
+    assert "demo" in said[0] and "Active: active" in said[0], said[0]
+    assert "serving with" in said[1] and "bad" not in said[1], said[1]
+    assert "demo" in said[3], said[3]
+    assert curl("/echo", proxy="http://127.0.0.5:3128") == "200"
+    assert 3130 in listening() and "retrywith_requests_total" in said[6], said[6]
+    wait(log.exists, "the log after its rotation")
+    for unit in ("retrywith-tls.socket", "retrywith-admin.socket", "retrywith@3129.socket",
+                 "retrywith@3129.service", "retrywith.service", "retrywith.socket"):
+        run("systemctl", "disable", "--now", unit)
+    for name in ("retrywith-tls.socket", "retrywith.socket.d/address.conf"):
+        pathlib.Path("/etc/systemd/system", name).unlink()
+    (ETC / "secrets/token").unlink()
+    CONF.write_text("")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "retrywith.socket")
+    assert curl("/echo") == "200"
+    return f"{len(blocks)} blocks of commands"
+
+
 def packages_own_test():
     """What autopkgtest would run."""
     return run("sh", "/root/answers").stdout
-
-
-def listening():
-    """Local TCP ports with a listener."""
-    lines = [line.split() for name in ("tcp", "tcp6")
-             for line in pathlib.Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
-    return {int(fields[1].rpartition(":")[2], 16) for fields in lines if fields[3] == "0A"}
 
 
 def purge_leaves_nothing():
@@ -467,7 +505,7 @@ CHECKS = [
     secrets_come_as_credentials, intercept_signs_with_a_credential,
     hanging_worker_is_restarted, instances_have_a_port_each, rotation_tears_no_line,
     journal_has_every_line, admin_by_a_path_in_the_configuration, admin_by_a_socket_unit,
-    tls_by_a_socket_unit, packages_own_test, purge_leaves_nothing,
+    tls_by_a_socket_unit, what_the_document_says, packages_own_test, purge_leaves_nothing,
 ]
 
 

@@ -17,7 +17,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 SUITE = "bookworm"
-INCLUDE = "systemd,systemd-sysv,dbus,curl,openssl,python3,procps"
+INCLUDE = "systemd,systemd-sysv,dbus,curl,openssl,python3,procps,logrotate"
 BOOT_SECONDS = 600
 LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 
@@ -92,7 +92,8 @@ def results(system):
     enabled = [p.name for p in (system / "etc/systemd/system").rglob("retrywith*")]
     assert not enabled, "the package enabled something by itself"
     shutil.copy(HERE / "guest.py", system / "root/guest.py")
-    shutil.copy(TOP / "debian/tests/answers", system / "root/answers")
+    for name in ("debian/tests/answers", "docs/service.md"):
+        shutil.copy(TOP / name, system / "root")
     unit = system / "etc/systemd/system/check.service"
     unit.write_text("[Unit]\nAfter=multi-user.target\n[Service]\nType=oneshot\n"
                     "ExecStart=/usr/bin/python3 /root/guest.py\n"
