@@ -58,6 +58,10 @@ needs()
 	test|wget|a client of the flow tests|wget|wget|wget
 	test|cadaver|a WebDAV client of the flow tests|cadaver|cadaver|
 	test|litmus|the WebDAV test suite|litmus|litmus|
+	test|svn|a client of the flow tests|subversion|subversion|subversion
+	test|file:/usr/lib/apache2/modules/mod_dav_svn.so|its server|libapache2-mod-svn||
+	test|java|a client of the flow tests|default-jdk-headless|java-devel|openjdk17-jdk
+	test|requests|a client of the flow tests|python3-requests|python3-requests|py3-requests
 	test|file:/usr/sbin/apache2 /usr/sbin/httpd|a WebDAV server of the flow tests|apache2-bin|httpd|apache2-webdav
 	END
 }
@@ -78,7 +82,7 @@ is_there()
 	lib:*)	pkg-config --exists "${1#lib:}" 2>/dev/null ;;
 	file:*)	for file in ${1#file:}; do [ -e "$file" ] && return 0; done; return 1 ;;
 	llhttp)	pkg-config --exists libllhttp 2>/dev/null || [ -e /usr/share/llhttp/llhttp.c ] ;;
-	pytest|yaml)	python -c "import $1" 2>/dev/null ;;
+	pytest|yaml|requests)	python -c "import $1" 2>/dev/null ;;
 	*)	PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 ;;
 	esac
 }

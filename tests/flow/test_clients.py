@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kit.apache import Apache, installed
+from kit.apache import Apache, has, installed
 from kit.gate import Gate
 from kit.tool import program
 
@@ -169,3 +169,105 @@ def test_cadaver(proxy, tmp_path):
     finally:
         gate.close()
         httpd.close()
+
+
+# Subversion
+
+def test_subversion(proxy, tmp_path):
+    """Checkout, commit and update, with a 449 to every one of their many requests."""
+    svn = program("svn")
+    if not installed() or not has("mod_dav_svn"):
+        pytest.skip("apache2 with mod_dav_svn is not installed")
+    host, port = proxy.address
+    setting = [word for key, value in (("host", host), ("port", port))
+               for word in ("--config-option", f"servers:global:http-proxy-{key}={value}")]
+    httpd = Apache(subversion=True)
+    gate = Gate(httpd.address)
+
+    def call(*words):
+        return run(svn, "--non-interactive", "--config-dir", tmp_path / "conf", *setting, *words, proxy=proxy,
+                   cwd=tmp_path, env={"http_proxy": "", "LC_ALL": "C"}).stdout.decode()
+    try:
+        first, second = tmp_path / "first", tmp_path / "second"
+        call("checkout", gate.url + "/svn", first)
+        call("checkout", gate.url + "/svn", second)
+        (first / "large").write_bytes(BODY)
+        (first / "small").write_text("one\n")
+        call("add", first / "large", first / "small")
+        assert "Committed revision 1" in call("commit", "-m", "one", first)
+        call("mkdir", "-m", "two", gate.url + "/svn/directory")
+        call("update", second)
+        assert (second / "large").read_bytes() == BODY and (second / "directory").is_dir()
+        assert "two" in call("log", second)
+        assert gate.passed == gate.challenged > 10 and not gate.problems
+    finally:
+        gate.close()
+        httpd.close()
+
+
+# Java
+
+JAVA = """
+import java.net.*; import java.net.http.*; import java.nio.file.*;
+class Ask {
+    public static void main(String[] words) throws Exception {
+        byte[] body = Files.readAllBytes(Path.of(words[1]));
+        HttpURLConnection old = (HttpURLConnection)new URL(words[0]).openConnection();
+        old.setRequestMethod("PUT");
+        old.setDoOutput(true);
+        old.getOutputStream().write(body);
+        System.out.println(old.getResponseCode());
+        System.out.println(new String(old.getInputStream().readAllBytes()).replace("\\n", " "));
+        HttpRequest put = HttpRequest.newBuilder(URI.create(words[0]))
+            .PUT(HttpRequest.BodyPublishers.ofByteArray(body)).version(HttpClient.Version.HTTP_1_1).build();
+        HttpResponse<String> got = HttpClient.newHttpClient().send(put, HttpResponse.BodyHandlers.ofString());
+        System.out.println(got.statusCode());
+        System.out.println(got.body().replace("\\n", " "));
+    }
+}
+"""
+
+
+def test_java(proxy, demo, tmp_path):
+    """Both of its clients, set up by system properties."""
+    java = program("java")
+    (tmp_path / "Ask.java").write_text(JAVA)
+    (tmp_path / "upload").write_bytes(BODY)
+    host, port = proxy.address
+    done = run(java, f"-Dhttp.proxyHost={host}", f"-Dhttp.proxyPort={port}", "-Dhttp.nonProxyHosts=",
+               tmp_path / "Ask.java", demo.url + "/echo", tmp_path / "upload", proxy=proxy, cwd=tmp_path, check=False)
+    if b"jdk.compiler" in done.stderr:
+        pytest.skip("java is here without its compiler")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == lines[2] == "200"
+    assert [json.loads(lines[i])["sha256"] for i in (1, 3)] == [SUM, SUM]
+
+
+# requests, browsers
+
+REQUESTS = """
+import sys, requests
+answer = requests.put(sys.argv[1], data=sys.stdin.buffer.read(), timeout=30)
+assert answer.status_code == 200, answer.status_code
+print(answer.text)
+"""
+
+
+def test_requests(proxy, demo):
+    pytest.importorskip("requests")
+    out = run(sys.executable, "-c", REQUESTS, demo.url + "/echo", proxy=proxy, data=BODY)
+    assert json.loads(out.stdout)["sha256"] == SUM
+
+
+def chromium(setting, url, tmp_path):
+    """The text of a page."""
+    done = subprocess.run(
+        [program("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path}/profile", setting,
+         "--proxy-bypass-list=<-loopback>", "--dump-dom", url], capture_output=True, text=True, timeout=120)
+    return done.stdout
+
+
+def test_chromium(proxy, demo, tmp_path):
+    assert '"echo_reply": true' in chromium(f"--proxy-server={proxy.url}", demo.url + "/echo", tmp_path)

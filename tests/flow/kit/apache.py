@@ -1,5 +1,5 @@
-"""Apache httpd with mod_dav: a private one, on a free port, in a directory of
-the test."""
+"""Apache httpd with mod_dav, and mod_dav_svn where it is wanted: a private one, on a
+free port, in a directory of the test."""
 import os
 import pwd
 import shutil
@@ -41,6 +41,19 @@ LimitXMLRequestBody 0
 </Directory>
 """
 
+SUBVERSION = """
+LoadModule dav_svn_module {modules}/mod_dav_svn.so
+LoadModule authz_svn_module {modules}/mod_authz_svn.so
+<Location /svn>
+    DAV svn
+    SVNPath {root}/repository
+</Location>
+"""
+
+
+def has(module):
+    return os.path.exists(f"{MODULES}/{module}.so")
+
 
 def installed():
     return shutil.which("apache2", path="/usr/sbin:/usr/bin") and os.path.exists(f"{MODULES}/mod_dav_fs.so")
@@ -53,7 +66,8 @@ def free_port():
 
 
 class Apache:
-    def __init__(self):
+    def __init__(self, subversion=False):
+        self.more = SUBVERSION if subversion else ""
         self.root = tempfile.mkdtemp(prefix="dav-")
         os.chmod(self.root, 0o755)
         os.mkdir(f"{self.root}/dav")
@@ -61,6 +75,11 @@ class Apache:
         if os.getuid() == 0:
             for path in (self.root, f"{self.root}/dav"):
                 shutil.chown(path, user)
+        if subversion:
+            subprocess.run(["svnadmin", "create", f"{self.root}/repository"], check=True)
+            for path, names, files in os.walk(f"{self.root}/repository"):
+                for name in [path, *(os.path.join(path, f) for f in files)]:
+                    os.chown(name, pwd.getpwnam(user).pw_uid, -1)
         for _ in range(5):                      # somebody may take the port before httpd does
             if self.start(user):
                 return
@@ -71,7 +90,7 @@ class Apache:
         config = f"{self.root}/httpd.conf"
         group = subprocess.run(["id", "-gn", user], capture_output=True, text=True).stdout.strip()
         with open(config, "w") as out:
-            out.write(CONFIG.format(root=self.root, port=self.port, modules=MODULES, user=user, group=group))
+            out.write((CONFIG + self.more).format(root=self.root, port=self.port, modules=MODULES, user=user, group=group))
         self.process = subprocess.Popen(["/usr/sbin/apache2", "-DFOREGROUND", "-f", config],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
