@@ -15,6 +15,7 @@
 
 #include "ground/log.h"
 #include "net/signer.h"
+#include "worker/access_log.h"
 #include "worker/admin.h"
 #include "worker/ca.h"
 #include "worker/manager.h"
@@ -336,21 +337,37 @@ static int start_admin(struct process *p)
 	return EX_UNAVAILABLE;
 }
 
-static int open_logs(const struct config *c)
+static int cannot_write(const char *option, const char *path)
+{
+	log_error(NULL, "%s %s: %s", option, path, strerror(errno));
+	return EX_CANTCREAT;
+}
+
+static int open_error_log(const struct config *c)
 {
 	const char *path = c->error_log.at;
 
 	log_threshold = (enum log_level)c->log_level;
 	if (log_open(strcmp(path, "-") && *path ? path : NULL))
 		return 0;
-	log_error(NULL, "error-log %s: %s", path, strerror(errno));
-	return EX_CANTCREAT;
+	return cannot_write("error-log", path);
+}
+
+/* Each worker opens it for itself; once before, so that a reason is told. */
+static int try_access_log(const struct config *c)
+{
+	struct access_log *log = access_log_new(c->access_log.at, NULL);
+
+	if (!log && errno)
+		return cannot_write("access-log", c->access_log.at);
+	access_log_free(log);
+	return 0;
 }
 
 static int prepare(struct process *p)
 {
 	struct config *c = p->config;
-	int status = open_logs(c);
+	int status = open_error_log(c);
 	char why[512] = "";
 
 	if (status)
@@ -370,6 +387,8 @@ static int prepare(struct process *p)
 		return EX_CONFIG;
 	}
 	status = sandbox_drop_root(c);
+	if (!status)
+		status = try_access_log(c);	/* its owner is whom we became */
 	if (status)
 		return status;
 	sandbox_enter(c);

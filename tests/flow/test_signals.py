@@ -352,3 +352,12 @@ def test_match_names_the_rule(tmp_path):
     done = run("match", "-c", str(config), "http://orders.example/api/x")
     assert done.returncode == 0, done.stderr
     assert "orders" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--access-log", "--error-log"])
+def test_a_log_that_cannot_be_written(tmp_path, option):
+    """Said with its name and the reason, and no reason to start again and again."""
+    path = str(tmp_path / "none" / "log")
+    done = subprocess.run([BINARY, "--listen", "127.0.0.1:0", option, path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 73
+    assert f"{option[2:]} {path}: No such file or directory" in done.stderr

@@ -441,8 +441,8 @@ def what_the_document_says():
     """The commands of docs/service.md, as they are but for an address that is not here."""
     text = pathlib.Path("/root/service.md").read_text().replace("10.0.0.5", "127.0.0.5")
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    hosts = pathlib.Path("/etc/hosts")
-    hosts.write_text(hosts.read_text() + "127.0.0.1 server\n")
+    with open("/etc/hosts", "a") as hosts:
+        hosts.write("127.0.0.1 localhost server\n")
     run("systemctl", "stop", "retrywith.service", "retrywith.socket")
     log = pathlib.Path("/var/log/retrywith/access.log")
     CONF.write_text(f'access-log = "{log}"\n')
