@@ -42,7 +42,7 @@ _retrywith()
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return ;;
-	--listen|--listen-tls|--origin|--workers|--user|--max-replays|--drain-limit|--retry-after-max|--breaker-trips|--breaker-pause|--body-memory|--body-limit|--spool-total|--allow|--deny|--max-clients|--max-clients-per-address|--connect-ports|--deny-ports|--deny-to|--allow-to|--parent|--no-proxy|--dns-servers|--intercept|--via|--admin|--head-limit|--fields-limit|--min-rate|--head-timeout|--body-timeout|--idle-timeout|--connect-timeout|--response-timeout|--read-timeout|--write-timeout|--tunnel-timeout|--drain-timeout|--pool-timeout)
+	--listen|--listen-tls|--origin|--workers|--user|--max-replays|--drain-limit|--retry-after-max|--breaker-trips|--breaker-pause|--body-memory|--memory-total|--body-limit|--spool-total|--allow|--deny|--max-clients|--max-clients-per-address|--connect-ports|--deny-ports|--deny-to|--allow-to|--parent|--no-proxy|--dns-servers|--intercept|--via|--admin|--head-limit|--fields-limit|--min-rate|--head-timeout|--body-timeout|--idle-timeout|--connect-timeout|--response-timeout|--read-timeout|--write-timeout|--tunnel-timeout|--drain-timeout|--pool-timeout)
 		return ;;
 	--completion)
 		mapfile -t COMPREPLY < <(compgen -W 'bash zsh' -- "$cur")
@@ -98,6 +98,7 @@ _retrywith()
 	--breaker-pause
 	--expect-threshold
 	--body-memory
+	--memory-total
 	--body-limit
 	--spool-total
 	--spool-dir

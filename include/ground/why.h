@@ -45,7 +45,7 @@
 	row(NO_VERSION,         505, "http_request_error", "HTTP version not supported") \
 	row(TOO_MANY_CLIENTS,   503, "connection_limit_reached", "too many clients") \
 	row(OVERLOADED,         503, "connection_limit_reached", "out of descriptors") \
-	row(SPOOL_FULL,         503, "proxy_internal_error", "no room to record the request body") \
+	row(MEMORY_FULL,        503, "proxy_internal_error", "too much is under way (see `memory-total`)") \
 	row(NAME_NOT_FOUND,     502, "dns_error", "the host name does not resolve") \
 	row(NAME_FAILED,        502, "dns_error", "the name server failed") \
 	row(NAME_TIMEOUT,       504, "dns_timeout", "the name server did not answer") \

@@ -4,7 +4,8 @@
  *
  * Octets are kept in memory blocks up to limits.memory (in whole blocks), the
  * rest in an unlinked file up to limits.record; the last block or so on its way
- * to the file waits in memory. Beyond that, or when the file cannot grow,
+ * to the file waits in memory. Where this thread holds more than limits.held in
+ * blocks, all goes to the file. Beyond limits.record, or when the file cannot grow,
  * recording stops: the body becomes a plain window that still delivers every
  * octet once, in order, and can no longer be rewound.
  *
@@ -30,6 +31,7 @@ struct spool {
 struct body_limits {
 	size_t memory;			/* octets in memory */
 	uint64_t record;		/* octets recorded in all */
+	size_t held;			/* octets in blocks of this thread; 0: no matter */
 };
 
 enum { BODY_IOV = 8 };

@@ -40,7 +40,7 @@ struct config {
 	struct str user;		/* to become, when started as root */
 	bool sandbox;
 
-	uint64_t body_memory, body_limit, spool_total;
+	uint64_t body_memory, memory_total, body_limit, spool_total;
 	struct str spool_dir;
 	uint64_t head_limit, fields_limit;	/* octets; lines */
 	uint64_t max_clients, max_clients_per_address;	/* 0: as descriptors allow; no limit */

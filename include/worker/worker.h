@@ -58,6 +58,7 @@ struct worker {
 	struct origins origins;
 	struct listener *listeners;
 	uint64_t max_clients;			/* this worker's share */
+	size_t memory_most;			/* octets in blocks, the same */
 	struct session *sessions;		/* all of them */
 	struct session *spare_sessions;
 	struct transaction *spare_transactions;

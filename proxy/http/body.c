@@ -49,6 +49,7 @@ struct body {
 	struct arena *arena;
 	struct spool *spool;
 	uint64_t memory_most, record_most;
+	size_t held_most;
 	uint64_t cursor, end;
 	struct chain memory, window;
 	struct block *granted;		/* given out by body_room(), still empty */
@@ -335,7 +336,7 @@ struct body *body_new(struct arena *a, const struct body_limits *l, struct spool
 	if (!b)
 		return NULL;
 	*b = (struct body){ .arena = a, .spool = s, .fd = -1,
-			    .memory_most = whole_blocks(l->memory),
+			    .memory_most = whole_blocks(l->memory), .held_most = l->held,
 			    .record_most = l->record,
 			    .recording = l->record > 0 };
 	return arena_at_end(a, body_over, b) ? b : NULL;
@@ -343,14 +344,24 @@ struct body *body_new(struct arena *a, const struct body_limits *l, struct spool
 
 /* Writing. */
 
+/* Where memory is short, what is left of the last block. */
+static uint64_t memory_left(const struct body *b)
+{
+	if (b->held_most && block_held() > b->held_most)
+		return block_room(b->memory.last);
+	return b->end < b->memory_most ? b->memory_most - b->end : 0;
+}
+
 /* Octets that may come now. */
 static uint64_t room_left(struct body *b)
 {
 	unsigned held = b->window.blocks;
 
 	if (b->recording && !b->spilled) {
-		if (b->end < b->memory_most)
-			return b->memory_most - b->end;
+		uint64_t left = memory_left(b);
+
+		if (left)
+			return left;
 		b->spilled = true;
 	}
 	if (!b->recording)

@@ -154,7 +154,7 @@ void answer_judge(struct transaction *t, struct exchange_fact *fact)
 void answer_drain(struct transaction *t)
 {
 	uint64_t most = (uint64_t)t->rule->drain_limit + BUF_BLOCK;
-	struct body_limits limits = { most, most };
+	struct body_limits limits = { .memory = most, .record = most };
 
 	t->saved = t->response;		/* a login's connection may be lost while it is read */
 	t->saved_body = body_new(t->arena, &limits, t->worker->spool);

@@ -120,6 +120,10 @@ static const struct option of_file[] = {
 	  RANGE(4 * K, G), IN(config, body_memory),
 	  .help = "of one request body, kept in memory for a replay",
 	  .text = "What is beyond goes to an unlinked file in `spool-dir`." },
+	{ .name = "memory-total", .kind = &kind_size, .fallback = "1G", RANGE(M, 1024 * G),
+	  IN(config, memory_total), .help = "of all buffers, in memory",
+	  .text = "From half of it on, request bodies go to their file at once. When it is used "
+		  "up, requests are answered 503 with `Retry-After`. The workers share it evenly." },
 	{ .name = "body-limit", .kind = &kind_size, .fallback = "64M", RANGE(0, 1024 * G),
 	  IN(config, body_limit), .help = "of one request body, kept at all",
 	  .text = "A longer body is forwarded all the same, but a 449 to it cannot be answered." },

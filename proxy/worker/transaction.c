@@ -245,7 +245,8 @@ static bool has_body(const struct request *q)
 static enum why open_body(struct transaction *t)
 {
 	const struct config *c = t->snapshot->config;
-	struct body_limits limits = { c->body_memory, c->body_limit };
+	struct body_limits limits = { c->body_memory, c->body_limit,
+				      t->worker->memory_most / 2 };
 
 	t->body = body_new(t->arena, &limits, t->worker->spool);
 	if (!t->body)
@@ -313,6 +314,8 @@ void transaction_begin(struct transaction *t, enum why why)
 	t->request_whole = why != WHY_DONE || !has_body(q);
 	if (why == WHY_DONE && t->session->denied)
 		why = WHY_DENIED_CLIENT;
+	if (why == WHY_DONE && block_held() > t->worker->memory_most)
+		why = WHY_MEMORY_FULL;
 	if (why == WHY_DONE)
 		why = route(t);
 	switch (why == WHY_DONE ? ask_login(t) : LOGIN_YES) {

@@ -133,6 +133,7 @@ static bool use_config(struct worker *w, struct config *c)
 		return false;
 	w->now = s;
 	w->max_clients = clients_most(c);
+	w->memory_most = c->memory_total / (c->workers ? c->workers : 1);
 	set_lengths(w, c);
 	if (!old)
 		return true;

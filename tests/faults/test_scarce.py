@@ -133,3 +133,40 @@ def test_no_descriptors(start, origin, other):
         assert client.ask("POST", origin.url("/plain"), body=b"z").body == b"z"
         client.close()
     early.close()
+
+
+def test_no_memory_left_of_the_budget(start, origin):
+    """Bodies go to their file, then requests are refused; whoever is under way is served,
+    and what was held is given back (R161, P11)."""
+    proxy = start("--memory-total", "1m", "--body-memory", "64k", "--body-timeout", "1m", "--spool-total", "64m",
+                  "--max-replays", "1", "--log-level", "error")
+    at_rest = descriptors(proxy.pid)
+    size, under_way = 50_000, []
+    for _ in range(200):
+        client = proxy.client()
+        client.send(client.head("PUT", origin.url("/449"), [("Content-Length", str(size + 1))]) + body_of(size, size))
+        under_way.append(client)
+    refused = [c for c in under_way if was_refused(c)]
+    served = [c for c in under_way if c not in refused]
+    assert 20 < len(served) < 180, len(served)
+    assert proxy.memory() < proxy.memory_allowance(24 << 20)
+    for client in served:
+        client.send(b"!")
+        answer = client.response()
+        assert (answer.status, answer.body) == (200, body_of(size, size) + b"!")
+        client.close()
+    assert ask(proxy, origin, "/449", SMALL).status == 200
+    wait_until(lambda: descriptors(proxy.pid) <= at_rest + 2, "files to be given back")
+
+
+def was_refused(client):
+    """With 503, and when to come again; the others wait for the rest of the body."""
+    client.sock.settimeout(0.05)
+    try:
+        answer = client.response()
+    except TimeoutError:
+        client.sock.settimeout(20)
+        return False
+    assert answer.status == 503 and answer.one("Retry-After") == "1" and "memory-full" in answer.text, answer.head
+    client.close()
+    return True

@@ -166,7 +166,7 @@ static void bench_close(struct bench *t)
 
 static struct body *new_body(struct bench *t, size_t memory, uint64_t record)
 {
-	struct body_limits l = { memory, record };
+	struct body_limits l = { .memory = memory, .record = record };
 	struct body *b = body_new(t->arena, &l, &t->spool);
 
 	assert_non_null(b);
@@ -483,13 +483,44 @@ static void test_no_memory(void **state)
 	bench_close(&t);
 
 	bench_open(&t, M);
-	t.arena = (arena_free(t.arena), arena_new(256, 256));
+	t.arena = (arena_free(t.arena), arena_new(512, 512));
 	b = new_body(&t, 64 * K, M);
 	while (arena_get(t.arena, 16))
 		;
 	assert_int_equal(body_room(b, 1, v), 0);
 	assert_true(body_failed(b));
 	bench_close(&t);
+}
+
+/* Others hold much: from the next block on the file takes it all. */
+static void test_memory_is_short(void **state)
+{
+	struct body_limits l = { .memory = M, .record = M, .held = 4 * BUF_BLOCK };
+	void *others[5];
+
+	for (unsigned before = 0; before <= 3 * BUF_BLOCK; before += 20000) {
+		struct bench t;
+		struct body *b;
+
+		bench_open(&t, M);
+		b = body_new(t.arena, &l, &t.spool);
+		assert_non_null(b);
+		assert_int_equal(append(b, before), before);
+		assert_int_equal(body_filed(b), 0);
+		for (unsigned i = 0; i < 5; i++)
+			others[i] = block_take();
+		assert_int_equal(append(b, 200000), 200000);
+		assert_true(body_filed(b) > 150000);
+		assert_true(block_held() < 10 * BUF_BLOCK);
+		assert_true(body_rewind(b));
+		body_end(b);
+		take_all(b);
+		assert_true(body_rewind(b));
+		take_all(b);
+		for (unsigned i = 0; i < 5; i++)
+			block_give(others[i]);
+		bench_close(&t);
+	}
 }
 
 static void test_huge_limits(void **state)
@@ -609,6 +640,7 @@ int main(void)
 		cmocka_unit_test(test_no_directory),
 		cmocka_unit_test(test_file_too_big),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_memory_is_short),
 		cmocka_unit_test(test_huge_limits),
 		cmocka_unit_test(test_random_lives),
 	};
