@@ -30,6 +30,8 @@ void *arena_zero(struct arena *a, size_t size);
 /* A copy; empty once past the limit. arena_keepz() adds a NUL behind it. */
 struct str arena_keep(struct arena *a, struct str s);
 const char *arena_keepz(struct arena *a, struct str s);
+/* The parts one behind the other; empty once past the limit. */
+struct str arena_join(struct arena *a, unsigned n, const struct str parts[]);
 __attribute__((format(printf, 2, 3)))
 struct str arena_print(struct arena *a, const char *fmt, ...);
 /* fn(arg) is called once by arena_reset() or arena_free(), last in first out.

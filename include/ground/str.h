@@ -32,6 +32,9 @@ struct str str_trim(struct str s);
 bool str_cut(struct str s, char sep, struct str *before, struct str *after);
 /* The whole of s is 1*DIGIT and fits, or false. */
 bool str_to_u64(struct str s, uint64_t *out);
+/* n in decimal digits, in room. */
+enum { STR_NUMBER_ROOM = 20 };
+struct str str_number(char room[STR_NUMBER_ROOM], uint64_t n);
 /* The next non-empty member of a comma list, trimmed (RFC 9110 5.6.1); *list
  * moves behind it. Quotes are not understood: for lists of tokens only. */
 bool str_list_next(struct str *list, struct str *item);

@@ -100,6 +100,24 @@ const char *arena_keepz(struct arena *a, struct str s)
 	return at;
 }
 
+struct str arena_join(struct arena *a, unsigned n, const struct str parts[])
+{
+	struct str all = STR("");
+	size_t len = 0;
+	char *at;
+
+	for (unsigned i = 0; i < n; i++)
+		len += parts[i].len;
+	at = len ? arena_get(a, len) : NULL;
+	if (!at)
+		return all;
+	all = (struct str){ at, len };
+	for (unsigned i = 0; i < n; i++)
+		if (parts[i].len)
+			at = mempcpy(at, parts[i].at, parts[i].len);
+	return all;
+}
+
 struct str arena_print(struct arena *a, const char *fmt, ...)
 {
 	va_list ap;

@@ -79,6 +79,16 @@ bool str_to_u64(struct str s, uint64_t *out)
 	return true;
 }
 
+struct str str_number(char room[STR_NUMBER_ROOM], uint64_t n)
+{
+	char *digit = room + STR_NUMBER_ROOM;
+
+	do {
+		*--digit = (char)('0' + n % 10);
+	} while (n /= 10);
+	return (struct str){ digit, (size_t)(room + STR_NUMBER_ROOM - digit) };
+}
+
 bool str_list_next(struct str *list, struct str *item)
 {
 	while (list->len) {

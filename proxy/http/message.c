@@ -454,7 +454,7 @@ bool reader_in_body(const struct reader *r)
 
 /* --- writing --------------------------------------------------------------- */
 
-enum { FRAME_MOST = 192, NUMBER_MOST = 20 };	/* octets besides what we are given */
+enum { FRAME_MOST = 192 };			/* octets besides what we are given */
 
 static char *put(char *at, struct str s)
 {
@@ -471,12 +471,9 @@ static char *put_line(char *at, struct str name, struct str value)
 
 static char *put_number(char *at, uint64_t n)
 {
-	char room[NUMBER_MOST], *digit = room + NUMBER_MOST;
+	char room[STR_NUMBER_ROOM];
 
-	do {
-		*--digit = (char)('0' + n % 10);
-	} while (n /= 10);
-	return put(at, (struct str){ digit, (size_t)(room + NUMBER_MOST - digit) });
+	return put(at, str_number(room, n));
 }
 
 static char *put_length(char *at, uint64_t length)

@@ -77,6 +77,9 @@ static void test_copies(void **state)
 		assert_int_equal(strlen(printed.at), n);
 	}
 	assert_int_equal(arena_print(a, "%s", "").len, 0);
+	assert_true(str_eq(arena_join(a, 4, (const struct str[]){
+		STR("one"), STR(""), STR_NONE, STR("-two") }), STR("one-two")));
+	assert_int_equal(arena_join(a, 0, NULL).len, 0);
 	assert_false(arena_full(a));
 	printed = arena_print(a, "%*d", 5000, 1);	/* larger than the first block */
 	assert_int_equal(printed.len, 5000);
@@ -94,6 +97,7 @@ static void test_limit_is_sticky(void **state)
 	assert_int_equal(arena_keep(a, (struct str){ big, sizeof(big) }).len, 0);
 	assert_string_equal(arena_keepz(a, (struct str){ big, sizeof(big) }), "");
 	assert_int_equal(arena_print(a, "%*d", LIMIT, 1).len, 0);
+	assert_int_equal(arena_join(a, 1, &(const struct str){ big, sizeof(big) }).len, 0);
 	arena_reset(a);
 	assert_false(arena_full(a));
 }

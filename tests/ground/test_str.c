@@ -65,6 +65,45 @@ static void test_compare(void **state)
 	assert_false(str_eq(STR("a\0b"), STR("a\0c")));
 }
 
+/* Several octets are compared at once: every pair of them, in every place of a
+ * text of every length that is taken apart differently. */
+static void test_compare_every_octet(void **state)
+{
+	char a[20], b[20];
+
+	for (size_t len = 1; len <= sizeof(a); len++) {
+		for (size_t place = 0; place < len; place++) {
+			memset(a, 'K', len);
+			memset(b, 'k', len);
+			for (unsigned x = 0; x < 256; x++)
+				for (unsigned y = 0; y < 256; y++) {
+					bool same;
+
+					a[place] = (char)x;
+					b[place] = (char)y;
+					same = x == y || ((x ^ y) == 0x20 && (x | 0x20) >= 'a' &&
+							  (x | 0x20) <= 'z');
+					if (str_eq_nocase((struct str){ a, len },
+							  (struct str){ b, len }) != same)
+						fail_msg("%02x and %02x at %zu of %zu",
+							 x, y, place, len);
+				}
+		}
+	}
+}
+
+static void test_number(void **state)
+{
+	static const struct { uint64_t n; const char *text; } rows[] = {
+		{ 0, "0" }, { 9, "9" }, { 10, "10" }, { 65535, "65535" },
+		{ UINT64_MAX, "18446744073709551615" },
+	};
+	char room[STR_NUMBER_ROOM];
+
+	for (size_t i = 0; i < ROWS(rows); i++)
+		assert_true(str_eq(str_number(room, rows[i].n), str_of(rows[i].text)));
+}
+
 static void test_trim(void **state)
 {
 	static const struct { const char *in, *out; } row[] = {
@@ -229,6 +268,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_of), cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_compare_every_octet), cmocka_unit_test(test_number),
 		cmocka_unit_test(test_trim), cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_cut_in_place), cmocka_unit_test(test_to_u64),
 		cmocka_unit_test(test_list), cmocka_unit_test(test_list_has),
