@@ -48,5 +48,6 @@ void learn_stick(struct learn *l, struct str key, struct str method, struct str 
 struct str learn_unstick(struct learn *l, struct str key, struct str method, struct str url,
 			 uint64_t now_ms);
 unsigned learn_entries(const struct learn *l);
+bool learn_sticks(const struct learn *l);	/* is there anything to unstick? */
 
 #endif

@@ -54,6 +54,17 @@ unsigned learn_entries(const struct learn *l)
 	return n;
 }
 
+/* The common case, and worth no hash. */
+static bool has_none(const struct learn *l, enum which which)
+{
+	return memo_count(l->memo[which]) == 0;
+}
+
+bool learn_sticks(const struct learn *l)
+{
+	return !has_none(l, STICKY);
+}
+
 /* Keys. Scheme and host in any case are one origin; of a path its first two
  * segments count. */
 
@@ -170,6 +181,8 @@ bool learn_replay_result(struct learn *l, struct str origin, bool again_449, uin
 {
 	struct memo_entry *e;
 
+	if (!again_449 && has_none(l, BREAKERS))
+		return false;
 	origin_key(l, origin);
 	if (!again_449) {
 		forget(l, BREAKERS);
@@ -188,6 +201,8 @@ bool learn_breaker_open(struct learn *l, struct str origin, uint64_t now_ms)
 {
 	struct memo_entry *e;
 
+	if (has_none(l, BREAKERS))
+		return false;
 	origin_key(l, origin);
 	e = memo_find(l->memo[BREAKERS], &l->key, 0);
 	return e && is_paused(l, e, now_ms);

@@ -11,6 +11,8 @@
 
 #include <sys/random.h>
 
+#include "ground/octets.h"
+
 #define NOBODY UINT32_MAX
 
 enum {
@@ -52,7 +54,8 @@ static void sip_rounds(uint64_t v[4], int n)
 	}
 }
 
-static uint64_t octets_le(const char *at, size_t n)
+/* The last n, less than eight. */
+static uint64_t octets_last(const char *at, size_t n)
 {
 	uint64_t word = 0;
 
@@ -79,8 +82,8 @@ static void sip_hash(const uint64_t key[2], struct str s, uint64_t *hash, uint64
 	uint64_t length = (uint64_t)s.len << 56;
 
 	for (; s.len >= 8; s = str_from(s, 8))
-		sip_word(v, octets_le(s.at, 8));
-	sip_word(v, length | octets_le(s.at, s.len));
+		sip_word(v, octets_load(s.at));
+	sip_word(v, length | octets_last(s.at, s.len));
 	v[2] ^= 0xee;
 	sip_rounds(v, 4);
 	*hash = v[0] ^ v[1] ^ v[2] ^ v[3];

@@ -7,15 +7,18 @@ enum { STICKY_MS = 60 * 1000, STICKY_ELSEWHERE_MS = 10 * 1000, EXPECT_WAIT_MS = 
 /* scheme://host:port, made when first asked for: most requests never do. */
 struct str memory_origin(struct transaction *t)
 {
+	char room[STR_NUMBER_ROOM];
+
 	if (!t->origin.len)
-		t->origin = arena_print(t->arena, "%s://%.*s:%u", t->https ? "https" : "http",
-					STR_FMT(t->key.host), t->key.port);
+		t->origin = arena_join(t->arena, 4, (const struct str[]){
+			t->https ? STR("https://") : STR("http://"), t->key.host,
+			STR(":"), str_number(room, t->key.port) });
 	return t->origin;
 }
 
 static struct str full_url(struct transaction *t)
 {
-	return arena_print(t->arena, "%.*s%.*s", STR_FMT(memory_origin(t)), STR_FMT(t->target));
+	return arena_join(t->arena, 2, (const struct str[]){ memory_origin(t), t->target });
 }
 
 /* A client that closes its connection after the 401 is found again by address
@@ -103,7 +106,7 @@ static struct str unstick(struct transaction *t)
 	struct learn *l = t->worker->learn;
 	struct str url, value;
 
-	if (!learn_entries(l))
+	if (!learn_sticks(l))
 		return STR_NONE;
 	url = full_url(t);
 	value = learn_unstick(l, session_key(t->arena, t->session->id), t->request.method, url,

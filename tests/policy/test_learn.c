@@ -206,7 +206,11 @@ static void test_sticky(void **state)
 	struct learn *l = new_learn(16);
 	const struct str u = STR("http://a.example/x?y=1");
 
+	learn_challenged(l, A, STR("/app/x"), 0);
+	assert_false(learn_sticks(l));
+	learn_not_challenged(l, A, STR("/app/x"), 0);
 	learn_stick(l, STR("s1"), GET, u, STR("first"), 60, 0);
+	assert_true(learn_sticks(l));
 	learn_stick(l, STR("s1"), GET, u, STR("second"), 60, 1);	/* replaces */
 	learn_stick(l, STR("s2"), GET, u, STR("other"), 60, 1);
 	assert_int_equal(learn_entries(l), 2);
