@@ -220,16 +220,19 @@ static void idle_late(struct deadline *d)
 struct conn *pool_take(struct pool *p, const struct pool_key *k, vet_fn *vet, void *owner)
 {
 	struct entry *e = entry_find(p, k, hash_of(k));
-	struct idle *i = e ? e->newest : NULL;
+	struct idle *older;
 
-	/* One that spoke in this very turn will be closed when it is heard. */
-	while (i && (conn_has_news(i->conn) ||
-		     (!k->via && vet(owner, conn_peer(i->conn)) != WHY_DONE)))
-		i = i->older;
-	if (!i)
-		return NULL;
-	p->counts.reused++;
-	return idle_release(i);
+	for (struct idle *i = e ? e->newest : NULL; i; i = older) {
+		older = i->older;
+		/* It spoke in this very turn, and nobody has listened yet. */
+		if (conn_has_news(i->conn) && !conn_is_quiet(i->conn)) {
+			idle_close(i);
+		} else if (k->via || vet(owner, conn_peer(i->conn)) == WHY_DONE) {
+			p->counts.reused++;
+			return idle_release(i);
+		}
+	}
+	return NULL;
 }
 
 static struct idle *idle_new(struct pool *p)
