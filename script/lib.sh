@@ -48,6 +48,7 @@ needs()
 	fuzz|clang|compiler with libFuzzer|clang libclang-rt-dev|clang compiler-rt|clang compiler-rt
 	test|lib:cmocka|unit tests|libcmocka-dev|libcmocka-devel|cmocka-dev
 	test|ctags|checks how long functions are|universal-ctags|ctags|ctags
+	test|valgrind|counts the instructions of a request|valgrind|valgrind|valgrind
 	test|strace|counts the system calls of a request|strace|strace|strace
 	monitor|promtool|reads metrics and alert rules|prometheus||prometheus
 	monitor|chromium|looks at the admin page|chromium|chromium|chromium

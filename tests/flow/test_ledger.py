@@ -2,6 +2,7 @@
 steady state of one client, one worker and a pooled upstream connection. Not how
 long anything takes."""
 import collections
+import platform
 import re
 import shutil
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from kit.client import wait_until
 from kit.origin import challenge, response
-from kit.program import BINARY
+from kit.program import BINARY, Proxy
 
 WARM_UP, MANY = 80, 200         # more than the flight recorder writes down at once
 COUNTER = Path(BINARY).resolve().parent / "libcount_malloc.so"
@@ -144,3 +145,52 @@ def test_system_calls(start, origin, tmp_path, path, body, attempts):
         assert usual - 3 <= n <= usual + 3, (name, n, each)
     others = sum(each.values()) - ticks - sum(n for n, _ in used.values())
     assert others < MANY / 10, each     # other threads may live a little
+
+
+# Instructions in user space of the usual build (GCC 12, -O2, x86-64), but for what
+# the flight recorder writes down. Change a figure with the reason in the commit.
+INSTRUCTIONS = {"GET": 11200, "449 GET": 21040, "449 POST 1K": 24490}
+FEW, MORE = 100, 500
+
+
+def cost_of(profile, function):
+    """Instructions in calls of function, by the file of callgrind: a line that
+    names who is called, one that counts the calls, one with what they cost."""
+    names, total = {}, 0
+    lines = iter(profile.read_text().splitlines())
+    for line in lines:
+        named = re.match(r"(c?)fn=\((\d+)\)(?: (.*))?", line)
+        if not named:
+            continue
+        if named[3]:
+            names[named[2]] = named[3]
+        if named[1] and names[named[2]] == function and next(lines).startswith("calls="):
+            total += int(next(lines).split()[1])
+    return total
+
+
+def instructions(start, origin, profile, path, body, times):
+    class Counted(Proxy):
+        wrapper = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}")
+
+    proxy = start(*QUIET, "--no-sandbox", kind=Counted)
+    with proxy.client() as client:
+        job(client, origin, path, body)(times)
+    proxy.stop()
+    every = int(re.search(r"^(?:summary|totals): (\d+)", profile.read_text(), re.MULTILINE)[1])
+    return every - cost_of(profile, "answer_record")
+
+
+@pytest.mark.parametrize("name, path, body", [("GET", "/plain", None), ("449 GET", "/449", None),
+                                              ("449 POST 1K", "/449", b"b" * 1024)])
+def test_instructions(start, origin, tmp_path, name, path, body):
+    if not COUNTER.exists() or platform.machine() != "x86_64":
+        pytest.skip("the figures are those of x86-64, without a sanitizer")
+    if b"GCC: (Debian 12" not in Path(BINARY).read_bytes():
+        pytest.skip("the figures are those of GCC 12")
+    if not shutil.which("valgrind"):
+        pytest.skip("valgrind is not installed")
+    few, more = (instructions(start, origin, tmp_path / f"callgrind.{n}", path, body, n) for n in (FEW, MORE))
+    each = (more - few) / (MORE - FEW)
+    usual = INSTRUCTIONS[name]
+    assert abs(each - usual) < usual * 0.03, f"{each:.0f} a request, and it was {usual}"
