@@ -491,7 +491,8 @@ static bool is_left_out(const struct header *f, enum header_id ours)
 /* Does the line stand in the head that was read as we would write it? */
 static bool is_as_read(const struct header *f)
 {
-	return f->value.at == f->name.at + f->name.len + 2 && f->name.at[f->name.len] == ':';
+	return f->value.at == f->name.at + f->name.len + 2 &&
+	       memcmp(f->name.at + f->name.len, ": ", 2) == 0;
 }
 
 /* Does b's line stand right behind a's, with nothing but CRLF between? */
