@@ -393,7 +393,6 @@ static void busy_late(struct session *s, enum deadline_class class)
 			transaction_fail(s->transaction, WHY_BODY_TIMEOUT);
 		return;
 	}
-	conn_abort(s->client);		/* it takes nothing: nothing may look whole */
 	transaction_lose_client(s->transaction);
 }
 

@@ -200,8 +200,12 @@ void transaction_fail(struct transaction *t, enum why why)
 	POST(t, .event = GAVE_UP, .unsaid = is_unsaid(t));
 }
 
+/* An end of the client's stream may be half an end: it still listens, and nothing
+ * that was cut short may look whole to it. */
 void transaction_lose_client(struct transaction *t)
 {
+	if (t->exchange.response_begun)
+		conn_abort(t->session->client);
 	if (!t->exchange.response_begun || t->exchange.state != EX_FLUSH)
 		t->why = WHY_CLIENT_GONE;
 	t->exchange.keep_client = false;

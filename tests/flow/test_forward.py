@@ -331,6 +331,25 @@ def test_chunked_cut_off_towards_http10_is_visibly_broken(client, origin):
             pass
 
 
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_a_client_that_half_closes_is_not_told_that_a_part_is_all(client, origin, version):
+    """The end of its stream ends the exchange; what it has of an answer that ends by
+    close must not look whole."""
+    def begin(call):
+        call.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc")
+        call.wait_for_end()
+    origin.on("/x", begin)
+    client.request("GET", origin.url("/x"), version=version)
+    got = b""
+    while b"abc" not in got:
+        got += client.sock.recv(65536)
+    assert (b"chunked" in got) == (version == "HTTP/1.1")
+    client.fin()
+    with pytest.raises(ConnectionResetError):
+        while client.sock.recv(65536):
+            pass
+
+
 def test_http10_client_without_host(client, origin):
     origin.on("/x", OK)
     client.send(f"GET {origin.url('/x')} HTTP/1.0\r\n\r\n")
