@@ -67,7 +67,9 @@ static const struct option of_file[] = {
 	  .help = "serve proxy requests (absolute-form and CONNECT)",
 	  .text = "With `no`, only requests for `origin` are served." },
 	{ .name = "transparent", .kind = &kind_switch, .fallback = "no", IN(config, transparent),
-	  .help = "serve redirected connections: Host names the server" },
+	  .help = "serve redirected connections: Host names the server",
+	  .text = "Those of this host come from its own addresses, which `allow` has to name. "
+		  "docs/service.md shows the whole of it." },
 	{ .name = "workers", .kind = &kind_count, .fallback = "0", RANGE(0, 1024),
 	  IN(config, workers), .help = "threads; 0: one per core" },
 	{ .name = "user", .kind = &kind_text, .fallback = "", IN(config, user),
