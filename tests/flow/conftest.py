@@ -5,10 +5,11 @@ import subprocess
 
 import pytest
 
+from kit.front import Front
 from kit.origin import Origin
 from kit.peer import Peer
 from kit.program import BINARY, Demo, Proxy
-from kit.road import PROXIES, Roads
+from kit.road import CHOSEN, PROXIES, Roads
 from kit.tool import program
 
 
@@ -17,8 +18,34 @@ def pytest_report_header(config):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "by(ROAD, ...): the roads of a test, unless ROAD chooses one for all")
+    config.addinivalue_line("markers", "not_by(ROAD, ..., why=TEXT): roads by which the test makes no sense")
+    if CHOSEN and CHOSEN not in PROXIES:
+        raise pytest.UsageError(f"ROAD={CHOSEN}: one of {', '.join(PROXIES)}")
     if not pathlib.Path(BINARY).exists():
         raise pytest.UsageError(f"no {BINARY}: build it, or set RETRYWITH")
+
+
+def pytest_generate_tests(metafunc):
+    if "road" not in metafunc.fixturenames:
+        return
+    marks = list(metafunc.definition.iter_markers("by"))
+    roads = [CHOSEN] if CHOSEN else marks[0].args if marks else []
+    if roads:
+        metafunc.parametrize("road", roads, indirect=True)
+
+
+def pytest_collection_modifyitems(items):
+    """By another road, what takes none is left out: it would be the same again."""
+    if CHOSEN not in (None, "plain"):
+        items[:] = [item for item in items if "road" in item.fixturenames]
+
+
+def pytest_runtest_setup(item):
+    road = item.callspec.params.get("road", "plain") if hasattr(item, "callspec") else "plain"
+    for mark in item.iter_markers("not_by"):
+        if road in mark.args:
+            pytest.skip(f"by {road}: {mark.kwargs['why']}")
 
 
 @pytest.fixture
@@ -85,9 +112,14 @@ def peer():
 
 
 @pytest.fixture
-def demo(tmp_path):
+def demo(tmp_path, road, request):
     demo = Demo(tmp_path)
-    yield demo
+    if road != "inside":
+        yield demo
+    else:
+        front = Front(request.getfixturevalue("roads").server, demo)
+        yield front
+        front.close()
     demo.stop()
 
 
@@ -99,15 +131,22 @@ def client(proxy):
 
 
 @pytest.fixture
-def curl():
+def environment(road, request):
+    """What programs need to know to trust who is on their road."""
+    return {} if road == "plain" else request.getfixturevalue("roads").environment
+
+
+@pytest.fixture
+def curl(environment):
     """curl(ARGUMENT, ...) runs curl without anybody's configuration: its result,
     with .status the last HTTP status."""
     path = program("curl")
+    trust = ["--proxy-cacert", environment["CURL_CA_BUNDLE"]] if environment else []
 
     def run(*arguments, data=None, check=True):
-        done = subprocess.run([path, "-q", "-sS", "--max-time", "60", *arguments, "-w", "\n%{http_code}"],
+        done = subprocess.run([path, "-q", "-sS", "--max-time", "60", *trust, *arguments, "-w", "\n%{http_code}"],
                               input=data, capture_output=True, timeout=90,
-                              env={"PATH": "/usr/bin:/bin"})
+                              env={"PATH": "/usr/bin:/bin", **environment})
         done.stdout, _, status = done.stdout.rpartition(b"\n")
         done.status = int(status)
         assert not check or done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ import pytest
 from kit.client import chunked, wait_until
 from kit.origin import challenge, response
 
-pytestmark = pytest.mark.parametrize("road", ["plain", "inside", "listener"], indirect=True)
+pytestmark = pytest.mark.by("plain", "inside", "listener")
 
 AWKWARD = 'realm="demo, origin";  token="a b%2Cc", caf\xe9 = 100%'
 BIG = os.urandom(300_000)           # past body-memory, so in the file
@@ -94,7 +94,7 @@ def test_echo_of_a_head(client, origin):
     answer = client.ask("HEAD", origin.url("/x"))
     assert (answer.status, answer.announced, answer.body) == (200, 999, b"")
     assert [r.method for r in origin.requests] == ["HEAD", "HEAD"]
-    assert len(origin.connections) == 1         # a 449 to HEAD has no body to drain
+    assert len(origin.used()) == 1         # a 449 to HEAD has no body to drain
     origin.on("/y", response(200, b"next"))
     assert client.ask("GET", origin.url("/y")).body == b"next"
 
@@ -372,7 +372,7 @@ def test_the_value_is_for_this_request_only(client, proxy, origin):
 def test_the_replay_uses_the_same_connection(client, origin):
     origin.on("/x", echoing())
     assert client.ask("GET", origin.url("/x")).status == 200
-    assert len(origin.connections) == 1
+    assert len(origin.used()) == 1
 
 
 def test_a_449_with_a_body_is_drained(client, origin):
@@ -380,7 +380,7 @@ def test_a_449_with_a_body_is_drained(client, origin):
     origin.on("/y", [challenge("v", body=b"z" * 60_000), response(200, b"final")])
     answer = client.ask("GET", origin.url("/y"))
     assert (answer.status, answer.body) == (200, b"final")
-    assert len(origin.connections) == 1
+    assert len(origin.used()) == 1
 
 
 def test_a_chunked_449_is_drained(client, origin):
@@ -389,7 +389,7 @@ def test_a_chunked_449_is_drained(client, origin):
     answer = client.ask("GET", origin.url("/x"))
     assert (answer.status, answer.body) == (200, b"final")
     assert not answer.has("X-Sum")
-    assert len(origin.connections) == 1
+    assert len(origin.used()) == 1
 
 
 @pytest.mark.parametrize("size", [70_000, 2_000_000])
@@ -397,7 +397,7 @@ def test_past_the_drain_limit_a_fresh_connection(client, origin, size):
     origin.on("/x", [challenge("v", body=b"z" * size), response(200, b"final")])
     answer = client.ask("PUT", origin.url("/x"), body=b"again")
     assert (answer.status, answer.body) == (200, b"final")
-    assert len(origin.connections) == 2
+    assert len(origin.used()) == 2
     assert [r.body for r in origin.requests] == [b"again"] * 2
 
 
@@ -405,19 +405,19 @@ def test_drain_limit_is_an_option(start, origin):
     origin.on("/x", [challenge("v", body=b"z" * 70_000), response(200, b"final")])
     with start("--drain-limit", "128k").client() as client:
         assert client.ask("GET", origin.url("/x")).status == 200
-    assert len(origin.connections) == 1
+    assert len(origin.used()) == 1
 
 
 def test_connection_close_a_fresh_connection(client, origin):
     origin.on("/x", echoing(fields=[("Connection", "close")]))
     assert client.ask("POST", origin.url("/x"), body=b"again").status == 200
-    assert len(origin.connections) == 2
+    assert len(origin.used()) == 2
 
 
 def test_http10_a_fresh_connection(client, origin):
     origin.on("/x", echoing(version="HTTP/1.0"))
     assert client.ask("POST", origin.url("/x"), body=b"again").status == 200
-    assert len(origin.connections) == 2
+    assert len(origin.used()) == 2
 
 
 def test_449_ended_by_close(client, origin):
@@ -429,7 +429,7 @@ def test_449_ended_by_close(client, origin):
             call.close()
     origin.on("/x", responder)
     assert client.ask("GET", origin.url("/x")).status == 200
-    assert len(origin.connections) == 2
+    assert len(origin.used()) == 2
 
 
 def test_449_that_is_cut_off_in_its_body(client, origin):
@@ -674,7 +674,7 @@ def test_early_449_replays_at_once_from_octet_0(client, origin):
     assert began.wait(10), "the replay waits for the client"
     client.send(BIG[100_000:])
     assert client.response().status == 200
-    assert len(origin.connections) == 2
+    assert len(origin.used()) == 2
     assert origin.requests[1].body == BIG
     assert client.ask("GET", origin.on("/y", response(200, b"next"))).body == b"next"
 

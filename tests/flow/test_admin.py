@@ -27,8 +27,9 @@ from kit.program import BINARY, TOP
 
 OK = response(200, b"hello")
 ADMIN = re.compile(r"^retrywith: admin on http://(\S+):(\d+)$", re.MULTILINE)
-pytestmark = pytest.mark.skipif(b"this build has no admin listener" in open(BINARY, "rb").read(),
-                                reason="this build has no admin listener")
+pytestmark = [pytest.mark.skipif(b"this build has no admin listener" in open(BINARY, "rb").read(),
+                                reason="this build has no admin listener"),
+              pytest.mark.not_by("inside", why="what it tells has a CONNECT more")]
 
 
 class UnixClient(Client):
@@ -484,12 +485,14 @@ def pac(admin, questions):
     return json.loads(done.stdout)
 
 
+@pytest.mark.not_by("listener", why="it tells of the plain listener")
 def test_pac_without_rules(admin):
     us = f"PROXY {admin.proxy.authority}; DIRECT"
     assert pac(admin, ["http://a.example/", "HTTP://A.example/", "https://a.example/", "ftp://a.example/"]) == \
         [us, us, "DIRECT", "DIRECT"]
 
 
+@pytest.mark.not_by("listener", why="it tells of the plain listener")
 def test_pac_with_rules(start, tmp_path):
     ca = Authority(tmp_path)
     admin = Admin(start("--admin", "127.0.0.1:0", "--intercept", "*.inside.example", "--ca-cert", str(ca.cert),
@@ -678,6 +681,7 @@ def test_env_refuses(arguments, status):
     assert done.stderr
 
 
+@pytest.mark.not_by("listener", why="it tells of the plain listener")
 def test_env_works(admin, origin, curl):
     """A shell that evaluates it reaches the proxy."""
     origin.on("/echo", echoing())

@@ -9,7 +9,7 @@ from kit.client import wait_until
 from kit.login import Digest, Windows, digest_of, log_in, token
 from kit.origin import challenge, response
 
-pytestmark = pytest.mark.parametrize("road", ["plain", "inside"], indirect=True)
+pytestmark = pytest.mark.by("plain", "inside")
 
 CLOSE = [("Connection", "close")]
 BASIC = ("Authorization", "Basic YTpi")
@@ -37,7 +37,7 @@ def windows(origin):
 
 
 def on_one_connection(origin):
-    return len([c for c in origin.connections if c.requests]) == 1
+    return len(origin.used()) == 1
 
 
 # NTLM and Negotiate.
@@ -138,7 +138,7 @@ def test_two_clients_at_once(proxy, origin, windows, scheme):
     for t in threads:
         t.join(60)
     assert not problems, problems
-    assert len(origin.connections) == 3
+    assert len(origin.used()) == 3
     for c in origin.connections:
         users = {r.one("X-Client") for r in c.requests}
         assert len(users) == 1
@@ -230,7 +230,7 @@ def test_the_last_leg_is_not_sent_again(client, origin, windows):
     client.request("GET", origin.url("/x"), [("Authorization", "NTLM " + token("type3:alice:x"))])
     assert client.ended()
     assert len(origin.requests) == 3
-    assert len(origin.connections) == 1
+    assert len(origin.used()) == 1
 
 
 def test_a_pinned_connection_that_was_closed_meanwhile(proxy, client, origin, windows):
@@ -241,7 +241,7 @@ def test_a_pinned_connection_that_was_closed_meanwhile(proxy, client, origin, wi
     client.request("GET", origin.url("/gone"))
     assert client.ended()
     assert len(origin.to("/gone")) == 1
-    assert len(origin.connections) == 1
+    assert len(origin.used()) == 1
     assert proxy.wait_lines(4)[-1]["why"] == "login-lost"
 
 
@@ -273,7 +273,7 @@ def test_basic_on_a_pinned_connection_is_not_tied_to_it(client, origin):
     assert client.ask("GET", origin.url("/x")).status == 401
     assert client.ask("GET", origin.url("/x"), [BASIC]).body == b"basic"
     assert [r.get("Authorization") for r in origin.requests[1:]] == [BASIC[1]] * 2
-    assert len(origin.connections) == 2
+    assert len(origin.used()) == 2
 
 
 def test_a_server_that_wants_the_echo_first(proxy, client, origin, windows):

@@ -10,6 +10,8 @@ import pytest
 from kit.client import abort, wait_until
 from kit.origin import challenge
 
+pytestmark = pytest.mark.not_by("inside", why="tunnels of what is not TLS; test_tls.py has those")
+
 BIG = os.urandom(8 << 20)
 
 

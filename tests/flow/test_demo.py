@@ -14,10 +14,14 @@ PASSED_ON = {"always": 1, "twice": 1, "no-header": 0, "supply": 0, "backoff": 0,
 BODY = b"0123456789" * 20_000
 
 
+alone = pytest.mark.not_by("inside", "listener", why="no proxy takes part")
+
+
 def direct(demo):
     return Client(demo.address)
 
 
+@alone
 @pytest.mark.parametrize("name", [*ANSWERED, "401", "redirect", "truncate", *PASSED_ON])
 def test_direct_is_449(demo, name):
     with direct(demo) as client:
@@ -26,6 +30,7 @@ def test_direct_is_449(demo, name):
         assert answer.complete
 
 
+@alone
 def test_plain_direct(demo):
     with direct(demo) as client:
         for n in (1, 2, 3):
@@ -113,12 +118,14 @@ def test_via_and_max_forwards_in_the_report(demo, client):
     assert re.match(r"1\.1 \S+$", report["via"])
 
 
+@alone
 def test_pipelined(demo):
     with direct(demo) as client:
         client.send(b"".join(client.head("GET", "/plain", [("Host", "h")]) for _ in range(50)))
         assert [client.response().status for _ in range(50)] == [200] * 50
 
 
+@alone
 def test_bad_request(demo):
     with direct(demo) as client:
         client.send(b"nonsense\r\n\r\n")
@@ -126,6 +133,7 @@ def test_bad_request(demo):
         assert client.ended()
 
 
+@alone
 def test_octet_by_octet(demo):
     with direct(demo) as client:
         client.send_in_pieces(client.head("POST", "/plain", [("Host", "h"), ("Transfer-Encoding", "chunked")]) +
@@ -133,6 +141,7 @@ def test_octet_by_octet(demo):
         assert json.loads(client.response().body)["trailers"] == [["X-T", "t"]]
 
 
+@alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ends_with_guests_inside(demo, number):
     with direct(demo) as client:

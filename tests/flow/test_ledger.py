@@ -16,6 +16,8 @@ from kit.client import wait_until
 from kit.origin import challenge, response
 from kit.program import BINARY, Proxy
 
+pytestmark = pytest.mark.not_by("inside", "listener", why="it counts what plain octets cost")
+
 WARM_UP, MANY = 80, 200         # more than the flight recorder writes down at once
 COUNTER = Path(BINARY).resolve().parent / "libcount_malloc.so"
 QUIET = ("--access-log", "off")

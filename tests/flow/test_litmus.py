@@ -14,6 +14,8 @@ from kit import apache
 from kit.gate import Gate
 from kit.tool import program
 
+pytestmark = pytest.mark.not_by("inside", "listener", why="the gate and litmus speak no TLS")
+
 MIB = 1 << 20
 
 

@@ -13,6 +13,8 @@ from kit.client import Client
 from kit.program import BINARY, Program
 from kit.origin import response
 
+pytestmark = pytest.mark.not_by("inside", "listener", why="its proxies have sockets and options of their own")
+
 OK = response(200, b"hello")
 
 

@@ -584,6 +584,7 @@ def test_observe_says_what_would_have_been_done(start, origin, path, answer, rea
     assert (line["answer"], line["unanswered"]) == (answer, reason)
 
 
+@pytest.mark.not_by("inside", "listener", why="no client takes part")
 # check and match: words for an administrator.
 
 def test_check_says_what_to_do_next(origin):
@@ -597,6 +598,7 @@ def test_check_says_what_to_do_next(origin):
     assert "Look at the server" in again.stdout
 
 
+@pytest.mark.not_by("inside", "listener", why="no client takes part")
 def test_check_and_on_unanswered_502(origin):
     origin.on("/none", response(449))
     origin.on("/again", challenge("v"))
@@ -604,6 +606,7 @@ def test_check_and_on_unanswered_502(origin):
     assert run("check", "--on-unanswered", "502", origin.url("/again")).returncode == 11
 
 
+@pytest.mark.not_by("inside", "listener", why="no client takes part")
 def test_check_by_rule(origin, tmp_path):
     config = tmp_path / "c"
     config.write_text(rule('supply "X-A" { from = "header:X-B" }', name="orders"))

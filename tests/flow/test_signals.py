@@ -92,6 +92,7 @@ def open_tunnel(client, peer):
     assert client.response("CONNECT").status == 200
 
 
+@pytest.mark.not_by("inside", why="what it tunnels is not TLS")
 def test_a_quiet_tunnel_does_not_hold_up_the_end(start, peer):
     proxy = start("--connect-ports", "1-65535", "--drain-timeout", "60s")
     with proxy.client() as quiet:
@@ -102,6 +103,7 @@ def test_a_quiet_tunnel_does_not_hold_up_the_end(start, peer):
         assert "cuts off" not in proxy.said()
 
 
+@pytest.mark.not_by("inside", why="what it tunnels is not TLS")
 def test_a_tunnel_in_which_octets_move_is_waited_for(start, peer):
     proxy = start("--connect-ports", "1-65535", "--drain-timeout", "60s")
     with proxy.client() as moving:
@@ -115,6 +117,7 @@ def test_a_tunnel_in_which_octets_move_is_waited_for(start, peer):
         assert proxy.wait() == 0
 
 
+@pytest.mark.not_by("inside", why="what it tunnels is not TLS")
 def test_what_the_drain_timeout_cuts_is_told(start, origin, peer):
     origin.on("/x", lambda call: call.stall())
     proxy = start("--connect-ports", "1-65535", "--drain-timeout", "1s")
@@ -211,6 +214,7 @@ def test_hup_under_way_does_not_hurt(start, origin):
         assert client.response().status == 200
 
 
+@pytest.mark.not_by("inside", why="it counts lines of the log, and CONNECT has one")
 def test_usr1_reopens_the_log(start, origin):
     origin.on("/x", OK)
     proxy = start()
@@ -321,6 +325,7 @@ def test_default_ports_are_the_documented_ones():
     assert "127.0.0.1:3128" in done.stdout and "[::1]:3128" in done.stdout
 
 
+@pytest.mark.not_by("inside", "listener", why="no proxy takes part")
 def test_demo_origin_lists_itself(demo):
     with Client(demo.address) as client:
         page = client.ask("GET", "/", [("Host", "h")])
@@ -329,12 +334,14 @@ def test_demo_origin_lists_itself(demo):
         assert client.ask("GET", "/nowhere", [("Host", "h")]).status == 404
 
 
+@pytest.mark.not_by("inside", "listener", why="no client takes part")
 def test_check_tells_final(demo):
     done = run("check", demo.url + "/echo")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "449" in done.stdout and "200" in done.stdout
 
 
+@pytest.mark.not_by("inside", "listener", why="no client takes part")
 @pytest.mark.parametrize("path, status", [("/plain", 0), ("/no-header", 10), ("/always", 11)])
 def test_check_exit_status(demo, path, status):
     assert run("check", demo.url + path).returncode == status

@@ -27,6 +27,15 @@ def wait_until(condition, what="", seconds=PATIENCE):
         time.sleep(0.01)
 
 
+def say_goodbye(sock):
+    """close_notify, without waiting for that of the peer."""
+    sock.settimeout(0)
+    try:
+        sock.unwrap()
+    except (OSError, ValueError):               # that of the peer is not there, or nobody is
+        pass
+
+
 def chunked(*pieces, trailers=()):
     """The chunked coding of some pieces."""
     out = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces)
@@ -37,16 +46,26 @@ def chunked(*pieces, trailers=()):
 class Client:
     """One connection, to the proxy as a rule."""
 
-    def __init__(self, address, rcvbuf=None, tls=None, name=None):
+    def __init__(self, address, rcvbuf=None, tls=None, name=None, source=None):
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.settimeout(PATIENCE)
         self.sock.connect(address)
         if tls:
             self.secure(tls, name)
-        self.reader = Reader(lambda n: self.sock.recv(n))
+        self.reader = Reader(self.recv)
+
+    def recv(self, n):
+        try:
+            return self.sock.recv(n)
+        except ssl.SSLZeroReturnError:          # both sides have said goodbye
+            return b""
+        except ssl.SSLEOFError:                 # the peer did not
+            raise ConnectionResetError("cut off without close_notify") from None
 
     def __enter__(self):
         return self
@@ -55,7 +74,7 @@ class Client:
         self.close()
 
     def secure(self, context, name):
-        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+        self.sock = context.wrap_socket(self.sock, server_hostname=name, suppress_ragged_eofs=False)
 
     def send(self, data):
         if isinstance(data, str):
@@ -114,7 +133,12 @@ class Client:
             self.sock.settimeout(PATIENCE)
 
     def fin(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        """Says that nothing more will be said, and goes on hearing."""
+        if not isinstance(self.sock, ssl.SSLSocket):
+            self.sock.shutdown(socket.SHUT_WR)
+            return
+        say_goodbye(self.sock)
+        self.sock.settimeout(PATIENCE)
 
     def reset(self):
         abort(self.sock)

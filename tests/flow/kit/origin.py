@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 
-from kit.client import PATIENCE, abort
+from kit.client import PATIENCE, abort, say_goodbye
 from kit.http1 import Malformed, Reader
 
 
@@ -114,6 +114,8 @@ class Connection:
                 self.sock = self.origin.tls.wrap_socket(self.sock, server_side=True)
             while self.one():
                 pass
+            if self.origin.tls and self.is_open:
+                say_goodbye(self.sock)
         except Malformed as e:
             self.origin.malformed.append(e)
         except (OSError, ValueError) as e:      # ValueError: closed while in use
@@ -185,6 +187,10 @@ class Origin:
     def to(self, path):
         """The requests for a path, so far."""
         return [r for r in self.requests if r.path.partition("?")[0] == path]
+
+    def used(self):
+        """Connections with requests: a client that is slow to begin TLS costs one without."""
+        return [c for c in self.connections if c.requests]
 
     def open_connections(self):
         return [c for c in self.connections if c.is_open]

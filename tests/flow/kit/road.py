@@ -1,5 +1,7 @@
 """The same requests by other roads: inside an intercepted CONNECT, and to a proxy
-that is itself spoken to in TLS. Tests that take the `road` fixture run over each."""
+that is itself spoken to in TLS. ROAD in the environment names one for the whole
+suite; otherwise tests go by the plain one, or by those of their mark `by`."""
+import os
 import re
 import subprocess
 
@@ -19,6 +21,13 @@ class Roads:
         assert done.returncode == 0, done.stderr
         self.server = self.servers.server()
         self.listener = self.servers.issue("IP:127.0.0.1")
+        self.bundle = directory / "bundle.pem"
+        self.bundle.write_text(self.local[0].read_text() + self.servers.cert.read_text())
+        wgetrc = directory / "wgetrc"
+        wgetrc.write_text(f"ca_certificate = {self.bundle}\n")
+        # For programs: they may meet servers, what poses as servers, and the listener.
+        self.environment = {name: str(self.bundle) for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")}
+        self.environment["WGETRC"] = str(wgetrc)
 
 
 class Inside(Client):
@@ -73,7 +82,8 @@ class ListenerProxy(Proxy):
     def __init__(self, tmp, options=(), roads=None, **more):
         self.roads = roads
         cert, key = roads.listener
-        options = ["--listen-tls", "127.0.0.1:0", "--listen-cert", str(cert), "--listen-key", str(key), *options]
+        options = ["--listen-tls", "127.0.0.1:0", "--listen-cert", str(cert), "--listen-key", str(key),
+                   "--upstream-ca", str(roads.servers.cert), *options]
         super().__init__(tmp, options, **more)
 
     def wait_for_addresses(self, many=1):
@@ -85,3 +95,4 @@ class ListenerProxy(Proxy):
 
 
 PROXIES = {"plain": Proxy, "inside": InsideProxy, "listener": ListenerProxy}
+CHOSEN = os.environ.get("ROAD") or None
