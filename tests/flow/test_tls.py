@@ -707,6 +707,31 @@ def test_python(world):
     assert run(world, sys.executable, "-c", URLLIB, world.base + "/x").stdout == b"done\n"
 
 
+def test_requests(world, roads):
+    """It asks the environment for both; certifi's store is its own."""
+    pytest.importorskip("requests")
+    world.env.update(REQUESTS_CA_BUNDLE=str(roads.local[0]))
+    code = "import requests, sys; r = requests.post(sys.argv[1], data=b'x' * 100000); print(r.status_code, r.text)"
+    assert run(world, sys.executable, "-c", code, world.base + "/x").stdout == b"200 done\n"
+
+
+NODE = """
+const http = require('http'), https = require('https');
+const at = new URL(process.argv[2]), proxy = new URL(process.env.https_proxy);
+http.request({host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: at.host})
+    .on('connect', (answer, socket) => https.get(at, {socket, agent: false}, r => {
+        r.on('data', d => console.log(r.statusCode + ' ' + d));
+        r.on('end', () => socket.destroy());
+    })).end();
+"""
+
+
+def test_node(world, roads):
+    """Its own store of certificates takes one more; the CONNECT is what proxy agents do."""
+    world.env.update(NODE_EXTRA_CA_CERTS=str(roads.local[0]))
+    assert run(world, program("node"), "-e", NODE, "-", world.base + "/x").stdout == b"200 done\n"
+
+
 JAVA = """
 import java.net.*;
 public class Get {
