@@ -53,6 +53,7 @@ needs()
 	monitor|promtool|reads metrics and alert rules|prometheus||prometheus
 	monitor|chromium|looks at the admin page|chromium|chromium|chromium
 	test|pytest|flow tests|python3-pytest|python3-pytest|py3-pytest
+	test|xdist|flow tests side by side|python3-pytest-xdist|python3-pytest-xdist|py3-pytest-xdist
 	test|yaml|reads the manifests of conf/|python3-yaml|python3-pyyaml|py3-yaml
 	test|curl|a client of the flow tests|curl|curl|curl
 	test|openssl|makes the certificates of the tests|openssl|openssl|openssl
@@ -83,7 +84,7 @@ is_there()
 	lib:*)	pkg-config --exists "${1#lib:}" 2>/dev/null ;;
 	file:*)	for file in ${1#file:}; do [ -e "$file" ] && return 0; done; return 1 ;;
 	llhttp)	pkg-config --exists libllhttp 2>/dev/null || [ -e /usr/share/llhttp/llhttp.c ] ;;
-	pytest|yaml|requests)	python -c "import $1" 2>/dev/null ;;
+	pytest|xdist|yaml|requests)	python -c "import $1" 2>/dev/null ;;
 	*)	PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 ;;
 	esac
 }
