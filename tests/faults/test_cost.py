@@ -1,6 +1,6 @@
 """What a request costs in CPU time, whatever it is made of (P12): not ten times what
 another one of its size does. Time of the processor, as the kernel counts it for the
-process, not time that passes; and the least of several rounds."""
+process, not time that passes."""
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from kit.client import chunked
 from kit.origin import Origin, response
 
 SIZE = 32_000
-TIMES, ROUNDS = 20, 5
+TIMES, ROUNDS = 20, 3
 MOST = 10
 
 
@@ -36,7 +36,7 @@ BODIES = {
     "chunks of an octet": filled(b"1\r\na\r\n", b"", b"0\r\n\r\n"),
     "sizes with zeros": filled(b"0000000000000001\r\na\r\n", b"", b"0\r\n\r\n"),
     "extensions": filled(b"1;a=b\r\na\r\n", b"", b"0\r\n\r\n")[:15_000].rpartition(b"1;")[0] + b"0\r\n\r\n",
-    "trailers": chunked(b"a") [:-2] + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 90) for i in range(150)) + b"\r\n",
+    "trailers": chunked(b"a")[:-2] + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 90) for i in range(150)) + b"\r\n",
 }
 
 
@@ -52,21 +52,18 @@ def cost(start):
     origin.on("*", response(200, b"x" * 100))
 
     def measure(octets):
-        """The least that one of them took."""
-        least = None
-        for _ in range(ROUNDS):
-            with proxy.client() as client:
-                before = cpu(proxy.pid)
-                for _ in range(TIMES):
-                    client.send(octets)
-                    answer = client.response()
-                    assert answer is not None
-                    if "close" in answer.tokens("Connection"):
-                        client.close()
-                        client = proxy.client()
-                took = (cpu(proxy.pid) - before) / TIMES
-                least = took if least is None else min(least, took)
-        return least
+        """What one of them takes."""
+        client, before = proxy.client(), cpu(proxy.pid)
+        for _ in range(TIMES):
+            client.send(octets)
+            answer = client.response()
+            assert answer is not None
+            if "close" in answer.tokens("Connection"):
+                client.close()
+                client = proxy.client()
+        client.close()
+        return (cpu(proxy.pid) - before) / TIMES
+
     yield measure, origin
     origin.close()
 
@@ -77,12 +74,24 @@ def head(origin, fields):
 
 def test_cost(cost):
     measure, origin = cost
-    requests = {"a body": head(origin, f"Content-Length: {SIZE}\r\n\r\n".encode()) + bytes(SIZE)}
+    requests, usual = {}, head(origin, f"Content-Length: {SIZE}\r\n\r\n".encode()) + bytes(SIZE)
     for name, fields in FIELDS.items():
         requests[name] = head(origin, fields + b"Content-Length: 0\r\n\r\n")
     for name, body in BODIES.items():
         requests[name] = head(origin, b"Transfer-Encoding: chunked\r\n\r\n") + body
-    measure(requests["a body"])                     # what is only done once
-    costs = {name: measure(octets) for name, octets in requests.items()}
-    print(*(f"{ns / 1000:8.0f} us  {name}" for name, ns in costs.items()), sep="\n")
-    assert not {name: ns for name, ns in costs.items() if ns > MOST * costs["a body"]}, costs
+    measure(usual)                      # what is only done once
+    ratios = {name: compare(measure, octets, usual) for name, octets in requests.items()}
+    print(*(f"{ratio:6.1f} {name}" for name, ratio in ratios.items()), sep="\n")
+    assert not {name: ratio for name, ratio in ratios.items() if ratio > MOST}
+
+
+def compare(measure, octets, usual):
+    """How much more the one takes: the least of several rounds by turns, and of many more
+    where the machine is so busy that a few do not tell."""
+    costs, least = [], 0
+    for i in range(8 * ROUNDS):
+        costs.append((measure(octets), measure(usual)))
+        least = min(c for c, _ in costs) / min(u for _, u in costs)
+        if i + 1 >= ROUNDS and least <= MOST:
+            break
+    return least
