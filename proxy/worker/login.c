@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 
 #include "ground/clock.h"
 
@@ -335,7 +335,7 @@ struct login *login_new(struct event_base *base)
 	l->ear_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (l->ear_fd >= 0)
 		l->ear = event_new(base, l->ear_fd, EV_READ | EV_PERSIST, hear, l);
-	if (l->ear && event_add(l->ear, NULL) == 0 && RAND_bytes(l->key, DIGEST) == 1)
+	if (l->ear && event_add(l->ear, NULL) == 0 && getrandom(l->key, DIGEST, 0) == DIGEST)
 		return l;
 	login_free(l);
 	return NULL;

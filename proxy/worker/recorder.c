@@ -6,9 +6,9 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include <openssl/hmac.h>
-#include <openssl/rand.h>
 
 enum {
 	NOTES_PER_S = 50,
@@ -61,7 +61,7 @@ static bool hash_ready;
 
 static void make_key(void)
 {
-	hash_ready = RAND_bytes(hash_key, sizeof(hash_key)) == 1;
+	hash_ready = getrandom(hash_key, sizeof(hash_key), 0) == (ssize_t)sizeof(hash_key);
 }
 
 static void hash_text(char out[10], struct str s)

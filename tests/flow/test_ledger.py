@@ -127,6 +127,8 @@ def test_system_calls(start, origin, tmp_path, path, body, attempts):
     replay. One look whether the upstream connection is still quiet before a replay,
     and before what must not be sent twice goes out on an idle one. No clock, no
     timer, no other watcher."""
+    if not COUNTER.exists():
+        pytest.skip("a sanitizer has threads and clocks of its own")
     proxy = start(*QUIET)
     with proxy.client() as client:
         run = job(client, origin, path, body)

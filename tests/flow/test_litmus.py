@@ -86,7 +86,7 @@ def test_256_mib_put_arrives_byte_exact_in_little_memory(httpd, gate, start, tmp
             client.send(piece)
         answer = client.response()
         grown = proxy.memory("VmHWM") - before
-    assert answer.status == 201
+    assert answer.status == 201, (answer.body, gate.lost)
     with open(httpd.path("large"), "rb") as file:
         arrived = hashlib.file_digest(file, "sha256").hexdigest()
     os.unlink(httpd.path("large"))

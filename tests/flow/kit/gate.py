@@ -7,10 +7,10 @@ import itertools
 import socket
 import threading
 
-from kit.client import PATIENCE
 from kit.http1 import Malformed, Reader
 
 BLOCK = 1 << 18
+PATIENCE = 120                      # seconds: large bodies, on a busy machine
 
 
 class Gate:
@@ -20,6 +20,7 @@ class Gate:
         self.open_challenges = set()
         self.challenged = self.passed = 0
         self.problems = []
+        self.lost = []              # why connections ended in the middle
         self.lock = threading.Lock()
         self.door = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.door.getsockname()[1]
@@ -42,8 +43,8 @@ class Gate:
                 pass
         except Malformed as e:
             self.problems.append(e)
-        except OSError:
-            pass                                # somebody left
+        except OSError as e:
+            self.lost.append(e)
         finally:
             passage.close()
 
