@@ -88,7 +88,8 @@ struct transaction {
 	struct response saved;		/* the challenge, should the replay not be sent */
 	struct body *saved_body;
 	bool saved_whole;
-	bool saved_waits;		/* its body is on its way to the client */
+	bool saved_waits;		/* its body is on its way to the client ... */
+	size_t saved_span;		/* ... and these octets of it are in the lane */
 	struct headers carried;		/* lines of challenges that the client must see */
 	struct str cookie;		/* the request's, with what challenges set; at NULL: none */
 	unsigned challenges, replays;

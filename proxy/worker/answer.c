@@ -153,8 +153,8 @@ void answer_judge(struct transaction *t, struct exchange_fact *fact)
 
 void answer_drain(struct transaction *t)
 {
-	uint64_t most = (uint64_t)t->rule->drain_limit + BUF_BLOCK;
-	struct body_limits limits = { .memory = most, .record = most };
+	/* drained_too_much() is the limit: what may come to the client is all kept. */
+	struct body_limits limits = { .memory = SIZE_MAX, .record = UINT64_MAX };
 
 	t->saved = t->response;		/* a login's connection may be lost while it is read */
 	t->saved_body = body_new(t->arena, &limits, t->worker->spool);
@@ -176,6 +176,7 @@ static void drained_too_much(struct transaction *t)
 	} else {
 		t->saved = t->response;
 		t->saved_waits = true;
+		t->saved_span = 0;
 		POST(t, .event = NO_ANSWER);
 	}
 }

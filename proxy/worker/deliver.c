@@ -23,7 +23,8 @@ static void add_line(struct transaction *t, struct header *add, unsigned *n, con
 		add[(*n)++] = (struct header){ .name = str_of(name), .value = value };
 }
 
-static void put_head(struct transaction *t, const struct response *p, bool close)
+/* False: it has no room, and nothing was put. */
+static bool put_head(struct transaction *t, const struct response *p, bool close)
 {
 	struct header add[2];
 	unsigned n = 0;
@@ -38,20 +39,21 @@ static void put_head(struct transaction *t, const struct response *p, bool close
 	if (p->status == 101)
 		x.upgrade = p->upgrade;
 	head = response_head(p, &x, t->arena);
-	if (!head.at) {
-		transaction_fail(t, WHY_RESPONSE_HEAD_TOO_BIG);
-		return;
-	}
+	if (!head.at || arena_full(t->arena))	/* full: lines may be missing */
+		return false;
 	t->heads += head.len;
 	lane_add(&t->down, head);
+	return true;
 }
 
 void deliver_interim(struct transaction *t)
 {
 	if (t->request.minor == 0)
 		return;
-	put_head(t, &t->response, false);
-	deliver_flush(t);
+	if (put_head(t, &t->response, false))
+		deliver_flush(t);
+	else
+		transaction_fail(t, WHY_RESPONSE_HEAD_TOO_BIG);
 }
 
 static bool carries(const struct headers *h, const struct header *line)
@@ -99,13 +101,16 @@ void deliver_head(struct transaction *t)
 {
 	struct response p = t->response;
 
-	t->status = p.status;
 	t->said = lane_is_empty(&t->down) ? t->down.moved : UINT64_MAX;
 	carry(t, &p);
 	choose_framing(t, &p);
 	if (!t->request_whole || t->worker->draining || (t->logged_in && !p.keep))
 		t->exchange.keep_client = false;
-	put_head(t, &p, !t->exchange.keep_client);
+	if (!put_head(t, &p, !t->exchange.keep_client)) {
+		transaction_fail(t, WHY_RESPONSE_HEAD_TOO_BIG);
+		return;
+	}
+	t->status = p.status;
 	deadline_set(&t->worker->net.deadlines, &t->deadline, DEADLINE_MIDWAY);
 }
 
@@ -209,7 +214,20 @@ static bool flush_pipe(struct transaction *t)
 	return true;
 }
 
-/* The next piece of a challenge that was kept aside and is the client's after all. */
+/* Its end has no room: then it must not look as if it had one. */
+static void end_saved(struct transaction *t)
+{
+	struct str last = chunk_last(&t->response.trailers, t->arena);
+
+	lane_add(&t->down, last);
+	if (last.at)
+		return;
+	conn_abort(t->session->client);
+	t->exchange.keep_client = false;
+}
+
+/* The next piece of a challenge that was kept aside and is the client's after all.
+ * The last one is with the kernel, so its memory may go. */
 static bool load_saved(struct transaction *t)
 {
 	struct body_span span;
@@ -217,17 +235,18 @@ static bool load_saved(struct transaction *t)
 	if (!t->saved_waits || t->response.framing == FRAMING_NONE)
 		return t->saved_waits = false;
 	t->down_chunks = 0;
+	body_taken(t->saved_body, t->saved_span);
 	body_next(t->saved_body, &span);
+	t->saved_span = span.len;
 	if (span.len && t->chunk_down)
 		lane_add(&t->down, chunk_line(t->down_chunk[t->down_chunks++], span.len));
 	for (int i = 0; i < span.n; i++)
 		lane_add(&t->down, (struct str){ span.v[i].iov_base, span.v[i].iov_len });
 	if (span.len && t->chunk_down)
 		lane_add(&t->down, STR("\r\n"));
-	body_taken(t->saved_body, span.len);	/* recorded, so the slices stay */
 	t->saved_waits = span.len != 0;
 	if (!span.len && t->chunk_down && t->exchange.state == EX_FLUSH)
-		lane_add(&t->down, chunk_last(&t->response.trailers, t->arena));
+		end_saved(t);
 	return true;
 }
 
@@ -325,6 +344,7 @@ void deliver_restore(struct transaction *t)
 {
 	struct response p = t->saved;
 
+	transaction_sleep(t);
 	if (t->unanswered == UNANSWERED_NONE)
 		answer_none(t, t->exchange.bound ? UNANSWERED_AUTH_BOUND : UNANSWERED_NOT_SENT);
 	if (t->snapshot->config->on_unanswered == UNANSWERED_502) {
@@ -333,15 +353,20 @@ void deliver_restore(struct transaction *t)
 		return;
 	}
 	t->why = WHY_DONE;
-	t->status = p.status;
 	t->response = t->saved;
 	carry(t, &p);
 	choose_framing(t, &p);
 	t->response.framing = p.framing;
 	if (!t->request_whole || t->logged_in || t->worker->draining)
 		t->exchange.keep_client = false;
-	put_head(t, &p, !t->exchange.keep_client);
+	if (!put_head(t, &p, !t->exchange.keep_client)) {
+		t->why = WHY_RESPONSE_HEAD_TOO_BIG;
+		reply(t);
+		return;
+	}
+	t->status = p.status;
 	t->saved_waits = t->saved_body && body_rewind(t->saved_body);
+	t->saved_span = 0;
 	deliver_flush(t);
 }
 

@@ -137,11 +137,16 @@ void reply(struct transaction *t)
 	struct str text, head;
 
 	deadline_clear(&t->worker->net.deadlines, &t->deadline);
+	transaction_sleep(t);
 	if (!status) {			/* nobody to say it to */
 		t->exchange.keep_client = false;
 		POST(t, .event = CLIENT_TOOK_ALL);
 		return;
 	}
+	/* In place of a head that nobody has seen; but behind an interim one, of which
+	 * the client may have a part. */
+	if (t->status)
+		lane_drop(&t->down);
 	t->status = status;
 	counter_add(&t->worker->counters.why[t->why], 1);
 	say(t, status);
@@ -152,7 +157,6 @@ void reply(struct transaction *t)
 		head = STR("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n"
 			   "Connection: close\r\n\r\n");
 	t->saved_waits = false;
-	lane_drop(&t->down);
 	t->heads += head.len;
 	lane_add(&t->down, head);
 	if (!is_head(t) && !arena_full(t->arena))

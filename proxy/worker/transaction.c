@@ -386,10 +386,13 @@ void intake_buffered(struct transaction *t)
 		}
 		used = 0;
 		step = reader_feed(t->from_client, str_first(octets, room), &used, &span);
-		if (step == STEP_BODY) {
-			body_append(t->body, span);
-			counter_add(&t->worker->counters.n[COUNT_OCTETS_IN], span.len);
+		if (step == STEP_BODY && body_append(t->body, span) != span.len) {
+			t->refused_body = true;
+			t->why = WHY_OUT_OF_MEMORY;
+			return;
 		}
+		if (step == STEP_BODY)
+			counter_add(&t->worker->counters.n[COUNT_OCTETS_IN], span.len);
 		buf_used(in, used);
 		took_body(t, step);
 	} while (step == STEP_BODY || (step == STEP_MORE && used && buf_unread(in).len));

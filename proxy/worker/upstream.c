@@ -156,6 +156,9 @@ static void begin_attempt(struct transaction *t)
 	/* What is left of the last attempt's response answers nothing now. */
 	buf_used(&t->up_in, buf_unread(&t->up_in).len);
 	t->last_loaded = t->send_failed = t->heard = false;
+	/* Nor is what ended it the reason of anything any more. */
+	t->why = WHY_DONE;
+	t->detail[0] = '\0';
 	t->response_whole = false;
 	lane_init(&t->up);
 	if (!deadline_is_set(&t->deadline))
@@ -266,8 +269,8 @@ void upstream_send(struct transaction *t)
 	upstream_pump(t);
 }
 
-/* Puts the next piece of the recorder into the lane. */
-static void load(struct transaction *t)
+/* Puts the next piece of the recorder into the lane. False: its end has no room. */
+static bool load(struct transaction *t)
 {
 	bool chunked = t->request.framing == FRAMING_CHUNKED;
 	struct body_span span;
@@ -285,10 +288,14 @@ static void load(struct transaction *t)
 		else if (chunked)
 			lane_add(&t->up, STR("\r\n"));
 	} else if (body_all_taken(t->body)) {
+		struct str last = chunked ? chunk_last(&t->request.trailers, t->arena) : STR("");
+
+		if (!last.at)
+			return false;
 		t->last_loaded = true;
-		if (chunked)
-			lane_add(&t->up, chunk_last(&t->request.trailers, t->arena));
+		lane_add(&t->up, last);
 	}
+	return true;
 }
 
 static bool is_sending(const struct transaction *t)
@@ -331,8 +338,10 @@ void upstream_pump(struct transaction *t)
 			return;
 		more = t->body && !t->span && !t->last_loaded && !t->holding;
 
-		if (more)
-			load(t);
+		if (more && !load(t)) {
+			transaction_fail(t, WHY_OUT_OF_MEMORY);
+			return;
+		}
 		switch (lane_flush(&t->up, t->upstream)) {
 		case IO_DONE:
 			break;
