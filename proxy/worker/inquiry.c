@@ -1,6 +1,7 @@
 /* inquiry: see the header. */
 #include "worker/inquiry.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,7 @@ struct inquiry inquiry_make(struct str admin, const char *path)
 
 	if (fd < 0)
 		return i;
+	signal(SIGPIPE, SIG_IGN);	/* it may be closed before it was asked */
 	if (dprintf(fd, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 		    path) > 0) {
 		i.all = read_all(fd, &size);
