@@ -284,8 +284,10 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 static bool fault(char *why, size_t size, const char *what)
 {
 	unsigned long e = ERR_peek_error();
+	const char *reason = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) :
+						   ERR_reason_error_string(e);
 
-	snprintf(why, size, "%s: %s", what, e ? ERR_reason_error_string(e) : "cannot be used");
+	snprintf(why, size, "%s: %s", what, reason ? reason : "cannot be used");
 	ERR_clear_error();
 	return false;
 }

@@ -212,6 +212,8 @@ static void say_access(const struct config *c, const struct query *q)
 	struct sockaddr_storage to;
 	enum why why = access_host(u->host, u->literal6);
 
+	if (why == WHY_DONE && u->form == URL_ABSOLUTE)
+		why = access_url_port(&c->access, u->port);
 	if (why != WHY_DONE)
 		say("access", "refused: %s", why_text(why));
 	else if (!literal(u, &to))

@@ -202,9 +202,9 @@ static const struct option of_file[] = {
 	  IN(config, client_tls_min), .help = "oldest TLS version towards clients" },
 
 	{ .group = "Identity and logs", .name = "via", .kind = &kind_token, .fallback = "",
-	  IN(config, via), .help = "our name in Via and Proxy-Status",
+	  IN(config, via), .help = "our name in Via",
 	  .text = "Also how a loop is found, so no two instances should share one. Default: "
-		  "`retrywith-` and eight random digits." },
+		  "`retrywith-` and eight random hexadecimal digits." },
 	{ .name = "proxy-status", .kind = &kind_switch, .fallback = "yes",
 	  IN(config, proxy_status), .help = "say in Proxy-Status (RFC 9209) what was done" },
 	{ .name = "admin", .kind = &kind_listen, .fallback = "", IN(config, admin),
