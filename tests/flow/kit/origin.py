@@ -220,6 +220,7 @@ class Origin:
     def close_connections(self):
         for connection in self.open_connections():
             try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                # Not that of TLS: it would leave raw octets to whoever reads.
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
             except OSError:
                 pass
