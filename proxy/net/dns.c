@@ -39,14 +39,20 @@ struct dns {
 	unsigned open;			/* questions */
 };
 
+/* c-ares reads a finer clock than the loop does: asked at the very moment by the
+ * loop's, it would find itself early, and be asked again and again until its own
+ * comes. */
 static void arm_timer(struct dns *d)
 {
+	const struct timeval coarse = { 0, 10 * 1000 };
 	struct timeval room, *next = ares_timeout(d->channel, NULL, &room);
 
-	if (next)
-		event_add(&d->timer, next);
-	else
+	if (!next) {
 		event_del(&d->timer);
+		return;
+	}
+	evutil_timeradd(next, &coarse, next);
+	event_add(&d->timer, next);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
