@@ -11,6 +11,8 @@ struct inquiry {
 	char *all;			/* malloc'ed */
 };
 
+/* Is admin set? If not, says what `retrywith COMMAND` wants to know. */
+bool inquiry_has_address(struct str admin, const char *command);
 /* admin: ADDR:PORT or unix:PATH. Waits at most some seconds for each part. */
 struct inquiry inquiry_make(struct str admin, const char *path);
 void inquiry_free(struct inquiry *i);

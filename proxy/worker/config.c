@@ -271,10 +271,18 @@ static bool read_users(struct loading *l)
 	return arena_at_end(l->arena, free_users, c->users);
 }
 
+/* As access-log can: here it would be a file of that name. */
+static bool error_log_is_on(struct loading *l)
+{
+	return !str_eq(l->config->error_log, STR("off")) ||
+	       form_complain(l->form, given(l, "error-log"), "error-log", "it cannot be off; say - "
+			     "or a file, and log-level = error for less");
+}
+
 static bool derive(struct loading *l)
 {
-	return random_via(l) && read_users(l) && default_spool_dir(l) && parent_password(l) &&
-	       own_addresses(l);
+	return error_log_is_on(l) && random_via(l) && read_users(l) && default_spool_dir(l) &&
+	       parent_password(l) && own_addresses(l);
 }
 
 /* --- the snapshot --- */

@@ -305,7 +305,7 @@ static const char *const man_syntax[] = {
 	"over the file: `body-limit = 256M` is `--body-limit 256M`.",
 	"A line is NAME = VALUE. Values with characters other than letters, digits, dots and colons "
 	"are quoted. In double quotes `\\` escapes the next character and `${NAME}` is a variable of "
-	"the environment; single quotes keep what they hold, which suits regular expressions. A "
+	"the environment, or nothing where that is not set; single quotes keep what they hold, which suits regular expressions. A "
 	"list is `{VALUE, VALUE}`; one value may stand alone, and `+=` appends. On the command line "
 	"a list option is repeated, or its values are separated by commas. Comments begin with `#` "
 	"or `//`, or stand between `/*` and `*/`.",

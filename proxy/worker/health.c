@@ -1,7 +1,6 @@
 /* health: see the header. */
 #include "worker/health.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,14 +26,11 @@ int health_main(struct config *c, int argc, char **argv)
 	bool ready = argc == 2 && strcmp(argv[1], "ready") == 0;
 
 	if (argc > 1 + ready) {
-		fprintf(stderr, "retrywith health: what is %s?\n", argv[1 + ready]);
+		fprintf(stderr, "retrywith health: there is no %s; say ready, or nothing\n",
+			argv[1 + ready]);
 		return EX_USAGE;
 	}
-	if (!c->admin.len) {
-		fprintf(stderr, "retrywith health: where? Say --admin ADDR:PORT or unix:PATH, as "
-			"the running proxy has it\n");
+	if (!inquiry_has_address(c->admin, "health"))
 		return EX_USAGE;
-	}
-	signal(SIGPIPE, SIG_IGN);
 	return tell(c->admin, ready ? "/readyz" : "/healthz");
 }

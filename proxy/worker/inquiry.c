@@ -61,6 +61,14 @@ static void understand(struct inquiry *i, size_t size)
 	i->len = size - (size_t)(i->body - i->all);
 }
 
+bool inquiry_has_address(struct str admin, const char *command)
+{
+	if (!admin.len)
+		fprintf(stderr, "retrywith %s: where? Say --admin ADDR:PORT or unix:PATH, as the "
+			"running proxy has it\n", command);
+	return admin.len > 0;
+}
+
 struct inquiry inquiry_make(struct str admin, const char *path)
 {
 	struct inquiry i = { .body = "" };

@@ -37,7 +37,10 @@
 #include "worker/top.h"
 #endif
 
-enum task { TASK_COMMAND, TASK_TEST, TASK_PRINT, TASK_DONE };
+enum task {
+	TASK_COMMAND, TASK_TEST, TASK_PRINT,
+	TASK_HELP, TASK_VERSION, TASK_SAMPLE, TASK_MAN, TASK_COMPLETION,
+};
 
 struct command;
 
@@ -46,6 +49,7 @@ struct call {
 	const struct command *command;
 	enum task task;
 	const char *file;
+	const char *shell;		/* of --completion; NULL: not said */
 	struct config_override *override;
 	unsigned override_n;
 	char **argv;			/* of the subcommand; argv[0] is its name */
@@ -92,7 +96,8 @@ static int command_run(const struct call *call)
 	struct config *c;
 
 	if (call->argc > 1) {
-		fprintf(stderr, "retrywith run: what is %s?\n", call->argv[1]);
+		fprintf(stderr, "retrywith run: there is no %s; say nothing more\n",
+			call->argv[1]);
 		return EX_USAGE;
 	}
 	c = load(call);
@@ -185,6 +190,29 @@ static const struct command *command_find(const char *name)
 
 /* --- what is printed --- */
 
+/* Words that are no options of the configuration. */
+struct flag {
+	const char *words[3];		/* the first one is for completion */
+	const char *shown, *help;	/* shown NULL: for packages, not for people */
+	enum task task;
+};
+
+static const struct flag flags[] = {
+	{ { "-t" }, "-t", "test the configuration and exit", TASK_TEST },
+	{ { "-T" }, "-T", "print the effective configuration and exit", TASK_PRINT },
+	{ { "-V", "-v", "--version" }, "-v, -V, --version",
+	  "print the version, and those of libraries", TASK_VERSION },
+	{ { "--help", "-h" }, "-h, --help", "print all options", TASK_HELP },
+	{ { "-f", "--foreground" }, "-f, --foreground", "accepted; there is no other way",
+	  TASK_COMMAND },
+	{ { "--sample" }, "--sample", "print every option at its default, with comments",
+	  TASK_SAMPLE },
+	{ { "--man" }, "--man", "print retrywith.conf(5)", TASK_MAN },
+	{ { "--completion" }, NULL, "print a script for bash or zsh", TASK_COMPLETION },
+};
+
+enum { FLAGS = sizeof(flags) / sizeof(*flags) };
+
 static void print_help(void)
 {
 	printf("retrywith: a proxy that answers 449 Retry With\n\n"
@@ -193,15 +221,10 @@ static void print_help(void)
 	for (unsigned i = 0; i < COMMANDS; i++)
 		printf("  %-11s %-21s%s\n", commands[i].name, commands[i].operands,
 		       commands[i].help);
-	printf("\nSwitches:\n"
-	       "  -c FILE                          read the configuration from FILE\n"
-	       "  -t                               test the configuration and exit\n"
-	       "  -T                               print the effective configuration and exit\n"
-	       "  -v, -V, --version                print the version, and those of libraries\n"
-	       "  -h, --help                       print this\n"
-	       "  -f, --foreground                 accepted; there is no other way\n"
-	       "  --sample                         print every option at its default, with comments\n"
-	       "  --man                            print retrywith.conf(5)\n");
+	printf("\nSwitches:\n  %-33sread the configuration from FILE\n", "-c FILE");
+	for (unsigned i = 0; i < FLAGS; i++)
+		if (flags[i].shown)
+			printf("  %-33s%s\n", flags[i].shown, flags[i].help);
 	config_print_help(stdout);
 	printf("\nSee retrywith(8) and retrywith.conf(5).\n");
 }
@@ -219,23 +242,18 @@ static void print_version(void)
 	       ares_version(NULL), pcre2, JANSSON_VERSION, confuse_version);
 }
 
-/* For the shell's completion; not in --help, since packages install it. */
 static int print_completion(const char *shell)
 {
-	static const struct completion_word switches[] = {
-		{ "-t", "test the configuration and exit", "" },
-		{ "-T", "print the effective configuration and exit", "" },
-		{ "-V", "print the version, and those of libraries", "" },
-		{ "--help", "print all options", "" },
-		{ "--sample", "print every option at its default, with comments", "" },
-		{ "--man", "print retrywith.conf(5)", "" },
-	};
-	struct completion_word words[COMMANDS];
-	struct completion c = { words, switches, COMMANDS, sizeof(switches) / sizeof(*switches) };
+	struct completion_word words[COMMANDS], switches[FLAGS];
+	struct completion c = { words, switches, COMMANDS, 0 };
 
 	for (unsigned i = 0; i < COMMANDS; i++)
 		words[i] = (struct completion_word){ commands[i].name, commands[i].help,
 						     commands[i].more };
+	for (unsigned i = 0; i < FLAGS; i++)
+		if (flags[i].shown && flags[i].task != TASK_COMMAND)
+			switches[c.switches_n++] = (struct completion_word){
+				flags[i].words[0], flags[i].help, "" };
 	if (shell && completion_print(&c, shell, stdout))
 		return 0;
 	fprintf(stderr, "retrywith: --completion wants bash or zsh\n");
@@ -294,34 +312,25 @@ static int take_long(struct call *call, char *name, char *next)
 	return 0;
 }
 
-/* A switch of one word that is not of the configuration. False: none. */
-static bool take_switch(struct call *call, const char *word)
+static const struct flag *flag_find(const char *word)
 {
-	static const char *const help[] = { "-h", "--help" };
-	static const char *const version[] = { "-v", "-V", "--version" };
+	for (unsigned i = 0; i < FLAGS; i++)
+		for (unsigned k = 0; k < 3 && flags[i].words[k]; k++)
+			if (strcmp(word, flags[i].words[k]) == 0)
+				return &flags[i];
+	return NULL;
+}
 
-	for (unsigned i = 0; i < 2; i++)
-		if (strcmp(word, help[i]) == 0) {
-			print_help();
-			call->task = TASK_DONE;
-			return true;
-		}
-	for (unsigned i = 0; i < 3; i++)
-		if (strcmp(word, version[i]) == 0) {
-			print_version();
-			call->task = TASK_DONE;
-			return true;
-		}
-	if (strcmp(word, "--sample") == 0 || strcmp(word, "--man") == 0) {
-		(word[2] == 's' ? config_print_sample : config_print_man)(stdout);
-		call->task = TASK_DONE;
-		return true;
-	}
-	if (strcmp(word, "-t") == 0 || strcmp(word, "-T") == 0) {
-		call->task = word[1] == 't' ? TASK_TEST : TASK_PRINT;
-		return true;
-	}
-	return strcmp(word, "-f") == 0 || strcmp(word, "--foreground") == 0;
+static bool take_flag(struct call *call, const char *word, const char *next)
+{
+	const struct flag *flag = flag_find(word);
+
+	if (!flag)
+		return false;
+	if (flag->task != TASK_COMMAND)
+		call->task = flag->task;
+	call->shell = next;
+	return true;
 }
 
 static int take_word(struct call *call, char *word)
@@ -360,20 +369,22 @@ static int unknown(struct call *call, char *word)
 	return usage("there is no option %s", word, near ? meant : NULL);
 }
 
+/* What does not is the last word that counts. */
+static bool needs_config(enum task task)
+{
+	return task == TASK_COMMAND || task == TASK_TEST || task == TASK_PRINT;
+}
+
 /* 0, or the exit status. */
 static int parse(struct call *call, int argc, char **argv)
 {
-	if (argc > 1 && strcmp(argv[1], "--completion") == 0) {
-		call->task = TASK_DONE;
-		return print_completion(argv[2]);
-	}
-	for (int i = 1; i < argc && call->task != TASK_DONE; i++) {
+	for (int i = 1; i < argc && needs_config(call->task); i++) {
 		bool raw = call->command && call->command->raw;
 		int status = 0, taken;
 
 		if (raw || argv[i][0] != '-' || argv[i][1] == '\0') {
 			status = take_word(call, argv[i]);
-		} else if (!take_switch(call, argv[i])) {
+		} else if (!take_flag(call, argv[i], argv[i + 1])) {
 			taken = take_valued(call, argv[i], argv[i + 1]);
 			if (taken < 0)
 				return usage("%s wants a value", argv[i], NULL);
@@ -424,8 +435,20 @@ static int perform(const struct call *call)
 	case TASK_TEST:
 	case TASK_PRINT:
 		return test_or_print(call);
-	case TASK_DONE:
+	case TASK_HELP:
+		print_help();
 		break;
+	case TASK_VERSION:
+		print_version();
+		break;
+	case TASK_SAMPLE:
+		config_print_sample(stdout);
+		break;
+	case TASK_MAN:
+		config_print_man(stdout);
+		break;
+	case TASK_COMPLETION:
+		return print_completion(call->shell);
 	}
 	return 0;
 }

@@ -297,7 +297,8 @@ int match_main(struct config *c, int argc, char **argv)
 	if (why == WHY_DONE && q.url.form != URL_ABSOLUTE && q.url.form != URL_AUTHORITY)
 		return usage("the URL lacks its scheme, did you mean http://...");
 	if (why != WHY_DONE)
-		return usage(why_text(why));
+		return usage(arena_print(c->arena, "%s: %s, want http://HOST/... or https://HOST/...",
+					 url, why_text(why)).at);
 	q.path = q.url.path.len && q.url.path.at[0] == '/' ? q.url.path
 		: arena_print(c->arena, "/%.*s", STR_FMT(q.url.path));
 	r = rules_find(c->rules, q.url.host, q.path, q.method, q.user_agent);

@@ -364,12 +364,15 @@ static int try_access_log(const struct config *c)
 	return 0;
 }
 
-/* Only what is beyond body-memory needs it, so we go on without. */
-static void look_at_spool(const struct config *c)
+/* We can go on without these, but whoever named them should know. */
+static void look_at_files(const struct config *c)
 {
 	if (access(c->spool_dir.at, W_OK | X_OK) != 0)
 		log_warn(NULL, "spool-dir %s: %s: no 449 to a body beyond body-memory can be "
 			 "answered", c->spool_dir.at, strerror(errno));
+	if (c->hosts_file.len && access(c->hosts_file.at, R_OK) != 0)
+		log_warn(NULL, "hosts-file %s: %s: no name is found in it", c->hosts_file.at,
+			 strerror(errno));
 }
 
 static int prepare(struct process *p)
@@ -399,7 +402,7 @@ static int prepare(struct process *p)
 		status = try_access_log(c);	/* its owner is whom we became */
 	if (status)
 		return status;
-	look_at_spool(c);
+	look_at_files(c);
 	sandbox_enter(c);
 	status = start(p);
 	return status ? status : start_admin(p);

@@ -143,13 +143,10 @@ static int look_once(struct str admin)
 int top_main(struct config *c, int argc, char **argv)
 {
 	if (argc > 1) {
-		fprintf(stderr, "retrywith top: what is %s?\n", argv[1]);
+		fprintf(stderr, "retrywith top: there is no %s; say nothing more\n", argv[1]);
 		return EX_USAGE;
 	}
-	if (!c->admin.len) {
-		fprintf(stderr, "retrywith top: where? Say --admin ADDR:PORT or unix:PATH, as the "
-			"running proxy has it\n");
+	if (!inquiry_has_address(c->admin, "top"))
 		return EX_USAGE;
-	}
 	return isatty(STDOUT_FILENO) ? watch(c->admin) : look_once(c->admin);
 }

@@ -712,7 +712,7 @@ def test_top_without_anybody(tmp_path):
     done = run("top", "--admin", f"unix:{tmp_path}/none")
     assert (done.returncode, done.stdout) == (69, "")
     done = run("top")
-    assert done.returncode == 64 and "--admin" in done.stderr
+    assert done.returncode == 64 and "retrywith top: where? Say --admin" in done.stderr
 
 
 def health(address, *words):
@@ -726,6 +726,8 @@ def test_health(start, origin, tmp_path):
     assert health(f"unix:{path}") == (0, "ok\n", "")
     assert health(f"unix:{path}", "ready") == (0, "ok\n", "")
     assert health(f"unix:{path}", "happy")[0] == run("health").returncode == 64
+    assert "there is no happy; say ready" in health(f"unix:{path}", "happy")[2]
+    assert "retrywith health: where? Say --admin" in run("health").stderr
     assert health(f"unix:{path}", "ready", "now")[0] == 64
     held = threading.Event()
 

@@ -110,7 +110,7 @@ static void test_usage(void **state)
 	expect("--body-limt=5", 64, "did you mean --body-limit");
 	expect("run --body-limt 5", 64, "did you mean --body-limit");
 	expect("walk", 64, "there is no command walk");
-	expect("run away", 64, "what is away?");
+	expect("run away", 64, "retrywith run: there is no away; say nothing more");
 	expect("-x", 64, "there is no option -x");
 	expect("-c", 64, "-c wants a value");
 	expect("--workers", 64, "--workers wants a value");
@@ -118,6 +118,10 @@ static void test_usage(void **state)
 	expect("match", 64, "usage: retrywith match URL");
 	expect("match http://a/ http://b/", 64, "usage: retrywith match URL");
 	expect("match example.com", 64, "usage: retrywith match URL");
+	expect("match example.com", 64, "example.com: malformed request target, want http://HOST/");
+	expect("-t --error-log off", 78, "error-log: it cannot be off");
+	expect("--completion", 64, "--completion wants bash or zsh");
+	expect("--completion fish", 64, "--completion wants bash or zsh");
 	expect("match --method", 64, "usage: retrywith match URL");
 	expect("match --metod GET http://a/", 64, "usage: retrywith match URL");
 }
