@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "ground/str.h"
+
 /* The same octet in all eight places. */
 #define OCTETS_EACH(octet) (UINT64_C(0x0101010101010101) * (octet))
 
@@ -18,6 +20,15 @@ static inline uint64_t octets_load(const char *at)
 	uint64_t w;
 
 	memcpy(&w, at, sizeof w);
+	return le64toh(w);
+}
+
+/* The last n, n < 8; the others are 0. */
+static inline uint64_t octets_load_last(const char *at, size_t n)
+{
+	uint64_t w = 0;
+
+	memcpy(&w, at, n);
 	return le64toh(w);
 }
 
@@ -46,11 +57,6 @@ static inline bool octets_same_words(uint64_t a, uint64_t b)
 	return a == b || octets_lower(a) == octets_lower(b);
 }
 
-static inline char octets_lower_one(char c)
-{
-	return (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-}
-
 /* Are n octets of a and b the same but for the case of letters? */
 static inline bool octets_same(const char *a, const char *b, size_t n)
 {
@@ -67,7 +73,7 @@ static inline bool octets_same(const char *a, const char *b, size_t n)
 		return octets_same_words(octets_load_halves(a, end - 4),
 					 octets_load_halves(b, b + n - 4));
 	for (; a < end; a++, b++)
-		if (*a != *b && octets_lower_one(*a) != octets_lower_one(*b))
+		if (*a != *b && str_lower(*a) != str_lower(*b))
 			return false;
 	return true;
 }

@@ -4,8 +4,9 @@
  * are performed at once, in the order of their bits.
  *
  * Files: transaction.c (facts and effects), route.c (where to, may it pass),
- * upstream.c (attempts), answer.c (449), deliver.c (the client's side), reply.c
- * (our own words). */
+ * upstream.c (attempts), receive.c (responses), answer.c (449), memory.c (what is
+ * remembered), bound.c (logins), deliver.c (the client's side), reply.c (our own
+ * words), tunnel.c. */
 #ifndef WORKER_TRANSACTION_H
 #define WORKER_TRANSACTION_H
 
@@ -171,11 +172,11 @@ void upstream_blind(struct transaction *t);	/* a plain connection for a tunnel *
 bool upstream_in_absolute_form(const struct transaction *t);	/* to a parent */
 void upstream_release(struct transaction *t);	/* send the body that was held */
 struct attempt *attempt_now(struct transaction *t);
-/* The upstream ended its stream: was that the proper end of the response? */
 
 /* receive.c */
 void receive(struct transaction *t);		/* the upstream is readable */
 void upstream_go_on(struct transaction *t);	/* the client took all: read again */
+/* It ended its stream: was that the proper end of the response? */
 bool upstream_ended_well(struct transaction *t);
 
 /* answer.c */

@@ -54,16 +54,6 @@ static void sip_rounds(uint64_t v[4], int n)
 	}
 }
 
-/* The last n, less than eight. */
-static uint64_t octets_last(const char *at, size_t n)
-{
-	uint64_t word = 0;
-
-	for (size_t i = 0; i < n; i++)
-		word |= (uint64_t)(unsigned char)at[i] << (8 * i);
-	return word;
-}
-
 static void sip_word(uint64_t v[4], uint64_t word)
 {
 	v[3] ^= word;
@@ -83,7 +73,7 @@ static void sip_hash(const uint64_t key[2], struct str s, uint64_t *hash, uint64
 
 	for (; s.len >= 8; s = str_from(s, 8))
 		sip_word(v, octets_load(s.at));
-	sip_word(v, length | octets_last(s.at, s.len));
+	sip_word(v, length | octets_load_last(s.at, s.len));
 	v[2] ^= 0xee;
 	sip_rounds(v, 4);
 	*hash = v[0] ^ v[1] ^ v[2] ^ v[3];

@@ -367,6 +367,18 @@ static size_t room_for(struct body *b, size_t most)
 	return sum;
 }
 
+/* False: the recorder had less room than it said. */
+static bool record(struct transaction *t, struct str span)
+{
+	if (body_append(t->body, span) != span.len) {
+		t->refused_body = true;
+		t->why = WHY_OUT_OF_MEMORY;
+		return false;
+	}
+	counter_add(&t->worker->counters.n[COUNT_OCTETS_IN], span.len);
+	return true;
+}
+
 /* Feeds the reader no more than the recorder can take: what it decodes is never
  * longer than what it read. Even with nothing left it is asked once more, for it
  * may have the end to tell. */
@@ -386,13 +398,8 @@ void intake_buffered(struct transaction *t)
 		}
 		used = 0;
 		step = reader_feed(t->from_client, str_first(octets, room), &used, &span);
-		if (step == STEP_BODY && body_append(t->body, span) != span.len) {
-			t->refused_body = true;
-			t->why = WHY_OUT_OF_MEMORY;
+		if (step == STEP_BODY && !record(t, span))
 			return;
-		}
-		if (step == STEP_BODY)
-			counter_add(&t->worker->counters.n[COUNT_OCTETS_IN], span.len);
 		buf_used(in, used);
 		took_body(t, step);
 	} while (step == STEP_BODY || (step == STEP_MORE && used && buf_unread(in).len));
