@@ -2,34 +2,17 @@
  * calls in the file that COUNT_MALLOC names, which is mapped shared: whoever made
  * that file reads the count as a native uint64_t at its beginning. */
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-/* glibc's own, which need no dlsym(3), as that would allocate. */
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *old, size_t size);
-extern void *__libc_memalign(size_t align, size_t size);
+#include "preload.h"
 
 static _Atomic uint64_t before_mapped;
 static _Atomic uint64_t *calls = &before_mapped;
 
 __attribute__((constructor)) static void map_count(void)
 {
-	const char *path = getenv("COUNT_MALLOC");
-	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	void *at;
-
-	if (fd < 0)
-		return;
-	at = mmap(NULL, sizeof *calls, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (at != MAP_FAILED)
-		calls = at;
+	calls = preload_map("COUNT_MALLOC", sizeof *calls, &before_mapped);
 }
 
 void *malloc(size_t size)

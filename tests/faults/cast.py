@@ -328,12 +328,17 @@ def heard(script):
         return None
 
 
-def descriptors(pid):
-    """Sockets and files of a process; pipes are kept for the next one."""
+def links(pid):
+    """What its descriptors are."""
     names = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
             names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
         except OSError:
             pass                    # closed meanwhile
-    return sum(not n.startswith("pipe:") for n in names)
+    return names
+
+
+def descriptors(pid):
+    """Sockets and files of a process; pipes are kept for the next one."""
+    return sum(not name.startswith("pipe:") for name in links(pid))

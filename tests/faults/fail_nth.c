@@ -15,6 +15,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "../bench/preload.h"
+
 enum family { MEMORY, READING, WRITING, OPENING, POLLING, SECURING };
 
 struct plan {
@@ -27,24 +29,9 @@ struct plan {
 
 static struct plan before_mapped, *plan = &before_mapped;
 
-/* glibc's own, which need no dlsym(3), as that may allocate. */
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *old, size_t size);
-extern void *__libc_memalign(size_t align, size_t size);
-
 __attribute__((constructor)) static void map_plan(void)
 {
-	const char *path = getenv("FAIL_NTH");
-	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	void *at;
-
-	if (fd < 0)
-		return;
-	at = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (at != MAP_FAILED)
-		plan = at;
+	plan = preload_map("FAIL_NTH", sizeof *plan, &before_mapped);
 }
 
 static bool fails(enum family f)

@@ -2,7 +2,7 @@
 import os
 import signal
 
-from cast import body_of
+from cast import body_of, links
 from kit.client import Client, wait_until
 from kit.origin import Origin, challenge, response
 from kit.program import Proxy
@@ -42,10 +42,4 @@ def test_killed_and_begun_again(tmp_path):
 
 def spooled(proxy, spool):
     """Has it a file there?"""
-    links = []
-    for fd in os.listdir(f"/proc/{proxy.pid}/fd"):
-        try:
-            links.append(os.readlink(f"/proc/{proxy.pid}/fd/{fd}"))
-        except OSError:
-            pass                    # closed meanwhile
-    return any(link.startswith(str(spool)) for link in links)
+    return any(link.startswith(str(spool)) for link in links(proxy.pid))

@@ -20,6 +20,8 @@ def refuses(address):
         socket.create_connection(address, 1).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:        # in that very moment: ask again
+        return False
     return False
 
 

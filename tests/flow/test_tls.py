@@ -381,7 +381,6 @@ def test_a_client_that_takes_its_time(inside, secure):
 def test_a_blind_connection_that_fails(inside, secure):
     with inside().client() as client:
         assert connect(client, secure.authority).status == 200
-        secure.door.shutdown(socket.SHUT_RDWR)
         secure.door.close()
         client.send(b"not TLS")
         assert client.ended()

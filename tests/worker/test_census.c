@@ -7,11 +7,11 @@
 
 #include <cmocka.h>
 
+#include "quiet.h"
 #include "worker/recorder.h"
 
 enum { WORKERS = 3, LONG_MS = 60 * 1000 };
 
-static struct config *config;
 static struct spool spool;
 static struct worker *w[WORKERS];
 static struct census *c;
@@ -120,21 +120,6 @@ static void test_recorders(void **state)
 	text = recorders(false);
 	assert_true(strstr(text, "http://a/0") < strstr(text, "http://a/1"));
 	assert_non_null(strstr(text, " GET http://a/2 -> "));
-}
-
-static int load(void **state)
-{
-	const struct config_override o[] = { { "access-log", "off" } };
-	char *err = NULL;
-
-	config = config_load(NULL, o, 1, &err);
-	return config ? 0 : -1;
-}
-
-static int unload(void **state)
-{
-	config_release(config);
-	return 0;
 }
 
 int main(void)

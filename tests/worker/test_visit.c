@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "quiet.h"
 #include "worker/visit.h"
 
 enum { LONG_MS = 60 * 1000 };
@@ -17,7 +18,6 @@ struct seen {
 	struct worker *worker;
 };
 
-static struct config *config;
 static struct spool spool;
 
 static uint64_t in_ms(uint64_t ms)
@@ -125,21 +125,6 @@ static void a_race_has_one_winner(void **state)
 	assert_int_equal(came, calls);
 	worker_tell(w, WORD_STOP);
 	worker_free(w);
-}
-
-static int load(void **state)
-{
-	const struct config_override o[] = { { "access-log", "off" } };
-	char *err = NULL;
-
-	config = config_load(NULL, o, 1, &err);
-	return config ? 0 : -1;
-}
-
-static int unload(void **state)
-{
-	config_release(config);
-	return 0;
 }
 
 int main(void)

@@ -1,9 +1,9 @@
 """TLS before a server that speaks none: octets go on as they come."""
 import select
 import socket
-import threading
 
 from kit.client import PATIENCE
+from kit.door import Door
 
 BLOCK = 1 << 16
 
@@ -12,23 +12,12 @@ class Front:
     def __init__(self, tls, behind):
         self.tls = tls
         self.behind = behind
-        self.door = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.address = self.door.getsockname()
-        self.authority = f"127.0.0.1:{self.address[1]}"
+        self.door = Door(self.serve)
+        self.address, self.authority = self.door.address, self.door.authority
         self.url = f"https://{self.authority}"
-        threading.Thread(target=self.accept, daemon=True).start()
 
     def __getattr__(self, name):
         return getattr(self.behind, name)
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.door.accept()
-            except OSError:
-                return
-            sock.settimeout(PATIENCE)
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
 
     def serve(self, sock):
         try:

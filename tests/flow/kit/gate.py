@@ -7,6 +7,7 @@ import itertools
 import socket
 import threading
 
+from kit.door import Door
 from kit.http1 import Malformed, Reader
 
 BLOCK = 1 << 18
@@ -22,19 +23,9 @@ class Gate:
         self.problems = []
         self.lost = []              # why connections ended in the middle
         self.lock = threading.Lock()
-        self.door = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port = self.door.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.door.accept()
-            except OSError:
-                return
-            sock.settimeout(PATIENCE)
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+        self.door = Door(self.serve, patience=PATIENCE)
+        self.port = self.door.port
+        self.url = f"http://{self.door.authority}"
 
     def serve(self, sock):
         passage = Passage(self, sock)

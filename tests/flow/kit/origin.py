@@ -16,6 +16,7 @@ import socket
 import threading
 
 from kit.client import PATIENCE, abort, say_goodbye
+from kit.door import Door
 from kit.http1 import Malformed, Reader
 
 
@@ -157,13 +158,9 @@ class Origin:
         self.requests = []          # in the order of their heads
         self.connections = []
         self.malformed = []         # what the proxy should never have sent
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.door = socket.create_server((address, 0), family=family, backlog=256)
-        self.port = self.door.getsockname()[1]
-        self.authority = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+        self.door = Door(Connection.serve, address, taken=self.take)
+        self.port, self.authority = self.door.port, self.door.authority
         self.base = ("https://" if tls else "http://") + self.authority
-        self.thread = threading.Thread(target=self.accept, daemon=True)
-        self.thread.start()
 
     def url(self, path):
         return self.base + path
@@ -195,26 +192,15 @@ class Origin:
     def open_connections(self):
         return [c for c in self.connections if c.is_open]
 
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.door.accept()
-            except OSError:
-                return
-            sock.settimeout(PATIENCE)
-            connection = Connection(self, sock, len(self.connections))
-            self.connections.append(connection)
-            threading.Thread(target=connection.serve, daemon=True).start()
+    def take(self, sock):
+        connection = Connection(self, sock, len(self.connections))
+        self.connections.append(connection)
+        return connection
 
     def close(self):
         """Closes the door and all connections; new ones are refused from now on."""
         self.stopping.set()
-        try:
-            self.door.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self.door.close()
-        self.thread.join(PATIENCE)
         self.close_connections()
 
     def close_connections(self):

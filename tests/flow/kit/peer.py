@@ -1,27 +1,13 @@
 """A server that speaks no HTTP: it runs `serve(sock)` for each connection."""
-import socket
-import threading
-
-from kit.client import PATIENCE
+from kit.door import Door
 
 
 class Peer:
     def __init__(self, serve):
-        self.door = socket.create_server(("127.0.0.1", 0))
-        self.port = self.door.getsockname()[1]
-        self.authority = f"127.0.0.1:{self.port}"
         self.serve = serve
         self.ended = []             # what serve() returned, or the exception
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.door.accept()
-            except OSError:
-                return
-            sock.settimeout(PATIENCE)
-            threading.Thread(target=self.one, args=(sock,), daemon=True).start()
+        self.door = Door(self.one)
+        self.port, self.authority = self.door.port, self.door.authority
 
     def one(self, sock):
         try:
