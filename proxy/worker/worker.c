@@ -112,17 +112,36 @@ static void set_lengths(struct worker *w, const struct config *c)
 	ms[DEADLINE_DRAIN] = DRAIN_IDLE_MS;
 }
 
+static uint64_t share(const struct config *c, uint64_t of)
+{
+	uint64_t workers = c->workers ? c->workers : 1;
+
+	return (of + workers - 1) / workers;
+}
+
 /* A client may need two descriptors, and a pipe or a spool file at times. */
-static uint64_t clients_most(const struct config *c)
+static uint64_t clients_at_all(void)
 {
 	struct rlimit r;
-	uint64_t most = 1000, workers = c->workers ? c->workers : 1;
 
 	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur > FDS_SPARE)
-		most = (r.rlim_cur - FDS_SPARE) / FDS_PER_CLIENT;
-	if (c->max_clients && c->max_clients < most)
-		most = c->max_clients;
-	return (most + workers - 1) / workers;
+		return (r.rlim_cur - FDS_SPARE) / FDS_PER_CLIENT;
+	return 1000;
+}
+
+static uint64_t clients_most(const struct config *c)
+{
+	uint64_t most = clients_at_all();
+
+	return share(c, c->max_clients && c->max_clients < most ? c->max_clients : most);
+}
+
+/* As many as busy ones could be at most: descriptors are not for keeping alone. */
+static uint32_t idle_most(const struct config *c)
+{
+	uint64_t most = share(c, clients_at_all());
+
+	return most < IDLE_IN_ALL ? (uint32_t)most : IDLE_IN_ALL;
 }
 
 static bool use_config(struct worker *w, struct config *c)
@@ -133,7 +152,7 @@ static bool use_config(struct worker *w, struct config *c)
 		return false;
 	w->now = s;
 	w->max_clients = clients_most(c);
-	w->memory_most = c->memory_total / (c->workers ? c->workers : 1);
+	w->memory_most = share(c, c->memory_total);
 	set_lengths(w, c);
 	if (!old)
 		return true;
@@ -338,7 +357,7 @@ static bool make_rooms(struct worker *w)
 		.servers = c->dns_servers.len ? c->dns_servers.at : NULL,
 		.hosts_file = c->hosts_file.len ? c->hosts_file.at : NULL,
 	};
-	struct pool_options p = { IDLE_PER_KEY, IDLE_IN_ALL, ATTEMPT_DELAY_MS,
+	struct pool_options p = { IDLE_PER_KEY, idle_most(c), ATTEMPT_DELAY_MS,
 				  c->connect_timeout };
 	struct learn_options l = { LEARN_ENTRIES, CHALLENGER_MS, c->breaker_trips,
 				   c->breaker_pause };
