@@ -261,6 +261,12 @@ static uint64_t echoed_length(const struct transaction *t)
 	return t->replays && t->answer.echoed.at ? t->answer.echoed.len : 0;
 }
 
+/* What the client got of bodies, or of a tunnel; framing counts, heads do not. */
+static uint64_t octets_out(const struct transaction *t)
+{
+	return t->down.moved > t->heads ? t->down.moved - t->heads : 0;
+}
+
 static const char *end_of(const struct transaction *t)
 {
 	return t->why == WHY_DONE ? "" : why_name(t->why);
@@ -281,7 +287,7 @@ static void combined(struct line *l, const struct transaction *t, struct access_
 	put(l, t->request.minor ? " HTTP/1.1\" " : " HTTP/1.0\" ");
 	put_u64(l, t->status);
 	put(l, " ");
-	put_u64(l, t->down.moved > t->heads ? t->down.moved - t->heads : 0);
+	put_u64(l, octets_out(t));
 	put(l, " \"");
 	put_str(l, referer.len ? referer : STR("-"));
 	put(l, "\" \"");
@@ -357,7 +363,7 @@ static void json(struct line *l, const struct transaction *t, struct access_log 
 	member(l, "proto", t->request.minor ? STR("HTTP/1.1") : STR("HTTP/1.0"));
 	number(l, "status", t->status);
 	number(l, "bytes_in", t->body ? body_length(t->body) : 0);
-	number(l, "bytes_out", t->down.moved);
+	number(l, "bytes_out", octets_out(t));
 	number(l, "ms", (clock_us() - t->started_us) / 1000);
 	number(l, "replays", t->replays);
 	member(l, "answer", str_of(answer_of(t)));

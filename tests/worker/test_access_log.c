@@ -196,7 +196,7 @@ static void test_json(void **state)
 	assert_string_equal(line(),
 		"{\"ts\":\"1994-11-06T08:49:37Z\",\"id\":17,\"client\":\"192.0.2.1:4711\","
 		"\"method\":\"GET\",\"url\":\"http://a.example/x\",\"proto\":\"HTTP/1.1\","
-		"\"status\":200,\"bytes_in\":0,\"bytes_out\":1234,\"ms\":56,\"replays\":1,"
+		"\"status\":200,\"bytes_in\":0,\"bytes_out\":234,\"ms\":56,\"replays\":1,"
 		"\"answer\":\"echo\",\"echo_length\":11,\"unanswered\":\"\",\"why\":\"\","
 		"\"spool_bytes\":0,\"rule\":\"orders\",\"user_agent\":\"probe/1\","
 		"\"attempts\":[{\"status\":449,\"ms\":5,\"bytes\":99,\"reused\":false},"
