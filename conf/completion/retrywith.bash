@@ -55,7 +55,7 @@ _retrywith()
 		match) command=$word more='--method --user-agent' ;;
 		demo-origin) command=$word more='--listen --verbose --help' ;;
 		ca) command=$word more='init show --permit --rsa' ;;
-		env) command=$word more='' ;;
+		env) command=$word more='--shell' ;;
 		health) command=$word more='ready' ;;
 		top) command=$word more='' ;;
 		esac

@@ -6,7 +6,9 @@
 
 #include "worker/config.h"
 
-/* argv: ca init [--permit DOMAIN ...] [--rsa] | ca show. The exit status. */
+#define CA_USAGE "ca init [--ca-cert FILE --ca-key FILE] [--permit DOMAIN ...] [--rsa] | ca show"
+
+/* argv: that, in words. The exit status. */
 int ca_main(struct config *c, int argc, char **argv);
 /* Can c's authority be used, if it intercepts? Reads the key: for -t only. */
 bool ca_usable(const struct config *c, char *why, size_t why_size);

@@ -5,7 +5,9 @@
 
 #include "worker/config.h"
 
-/* argv: env [--shell sh|fish|powershell]. Returns the exit status. */
+#define ENV_USAGE "env [--shell sh|fish|powershell]"
+
+/* argv: that, in words. Returns the exit status. */
 int env_main(struct config *c, int argc, char **argv);
 
 #endif

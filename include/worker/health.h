@@ -5,7 +5,9 @@
 
 #include "worker/config.h"
 
-/* argv: health [ready]; the listener is `admin` of the configuration. Returns the
+#define HEALTH_USAGE "health [ready] --admin ADDR:PORT"
+
+/* argv: that, in words; the listener is `admin` of the configuration. Returns the
  * exit status: 0 where /healthz, or /readyz, says 200. */
 int health_main(struct config *c, int argc, char **argv);
 

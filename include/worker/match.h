@@ -6,7 +6,9 @@
 
 struct config;
 
-/* argv: match URL [--method M] [--user-agent U]. Returns the exit status. */
+#define MATCH_USAGE "match URL [--method M] [--user-agent TEXT]"
+
+/* argv: that, in words. Returns the exit status. */
 int match_main(struct config *c, int argc, char **argv);
 
 #endif

@@ -213,9 +213,7 @@ static int show(const struct config *c)
 
 static int usage(const char *why, const char *what)
 {
-	fprintf(stderr, "retrywith ca: %s%s\n"
-		"usage: retrywith ca init [--ca-cert FILE --ca-key FILE] [--permit DOMAIN ...] "
-		"[--rsa]\n       retrywith ca show [--ca-cert FILE --ca-key FILE]\n", why, what);
+	fprintf(stderr, "retrywith ca: %s%s\nusage: retrywith " CA_USAGE "\n", why, what);
 	return EX_USAGE;
 }
 

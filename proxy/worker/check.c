@@ -267,8 +267,7 @@ static int run(struct check *k, struct worker *w)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: retrywith [OPTIONS] check [--method M] [--header 'N: V'] "
-		"[--body FILE] URL\n");
+	fprintf(stderr, "usage: retrywith " CHECK_USAGE "\n");
 	return EX_USAGE;
 }
 

@@ -54,8 +54,7 @@ static bool url_of(struct str listen, char *url, size_t size)
 
 static int usage(const char *what)
 {
-	fprintf(stderr, "retrywith env: what is %s?\nusage: retrywith env "
-		"[--shell sh|fish|powershell]\n", what);
+	fprintf(stderr, "retrywith env: what is %s?\nusage: retrywith " ENV_USAGE "\n", what);
 	return EX_USAGE;
 }
 

@@ -18,6 +18,7 @@
 #include "worker/completion.h"
 #include "worker/config.h"
 #include "worker/match.h"
+#include "worker/option.h"
 #include "worker/run.h"
 #include "worker/worker.h"
 #include "worker/ca.h"
@@ -61,6 +62,7 @@ struct command {
 	int (*fn)(const struct call *call);
 	bool raw;			/* what follows is its own, options too */
 	const char *more;		/* what may follow, for shell completion */
+	const char *usage;		/* NULL: the whole program's */
 };
 
 /* NULL: said why. */
@@ -152,29 +154,31 @@ static int command_demo(const struct call *call)
 #endif
 
 static const struct command commands[] = {
-	{ "run", "", "serve (the default)", command_run, false, "" },
+	{ "run", "", "serve (the default)", command_run, false, "", NULL },
 #ifdef WITH_CHECK
 	{ "check", "URL", "make one request, and tell what was asked and answered",
-	  command_check, false, "--method --header --body" },
+	  command_check, false, "--method --header --body", CHECK_USAGE },
 #endif
 	{ "match", "URL", "tell which rule applies to a request, and why", command_match, false,
-	  "--method --user-agent" },
+	  "--method --user-agent", MATCH_USAGE },
 #ifdef WITH_DEMO
 	{ "demo-origin", "", "be a server that challenges on purpose", command_demo, true,
-	  "--listen --verbose --help" },
+	  "--listen --verbose --help", NULL },
 #endif
 #ifdef WITH_CA
 	{ "ca", "init|show", "make the local authority for intercept, or show it", command_ca,
-	  false, "init show --permit --rsa" },
+	  false, "init show --permit --rsa", CA_USAGE },
 #endif
 #ifdef WITH_ENV
-	{ "env", "", "print the proxy variables for a shell", command_env, false, "" },
+	{ "env", "", "print the proxy variables for a shell", command_env, false, "--shell",
+	  ENV_USAGE },
 #endif
 #ifdef WITH_HEALTH
-	{ "health", "[ready]", "ask a running proxy how it is", command_health, false, "ready" },
+	{ "health", "[ready]", "ask a running proxy how it is", command_health, false, "ready",
+	  HEALTH_USAGE },
 #endif
 #ifdef WITH_TOP
-	{ "top", "", "watch a running proxy", command_top, false, "" },
+	{ "top", "", "watch a running proxy", command_top, false, "", TOP_USAGE },
 #endif
 };
 
@@ -186,6 +190,16 @@ static const struct command *command_find(const char *name)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	return NULL;
+}
+
+/* The command most like `name`, or NULL. */
+static const char *command_suggest(const char *name)
+{
+	struct word words[COMMANDS + 1] = { { NULL, 0 } };
+
+	for (unsigned i = 0; i < COMMANDS; i++)
+		words[i].text = commands[i].name;
+	return word_suggest(words, name);
 }
 
 /* --- what is printed --- */
@@ -227,6 +241,13 @@ static void print_help(void)
 			printf("  %-33s%s\n", flags[i].shown, flags[i].help);
 	config_print_help(stdout);
 	printf("\nSee retrywith(8) and retrywith.conf(5).\n");
+}
+
+static void print_command_help(const struct command *command)
+{
+	printf("usage: retrywith [-c FILE] [--OPTION VALUE ...] %s\n\n"
+	       "To %s. retrywith(8) tells more;\nretrywith --help lists the options of the "
+	       "configuration.\n", command->usage, command->help);
 }
 
 static void print_version(void)
@@ -286,6 +307,14 @@ static bool is_switch_word(const char *word)
 	return false;
 }
 
+/* The word behind a switch: its value? Where no command was named yet it is one
+ * or the other, and what is neither is called a bad value. */
+static bool is_switch_value(const struct call *call, const char *word)
+{
+	return is_switch_word(word) || (word && word[0] != '-' && !call->command &&
+					!command_find(word));
+}
+
 /* Words that a long option took from argv, or 0: it is none of the configuration. */
 static int take_long(struct call *call, char *name, char *next)
 {
@@ -295,7 +324,7 @@ static int take_long(struct call *call, char *name, char *next)
 	if (equals)
 		*equals = '\0';
 	if (config_knows(name, &takes_value)) {
-		bool wants = takes_value || is_switch_word(next);
+		bool wants = takes_value || is_switch_value(call, next);
 
 		if (!equals && takes_value && !next)
 			return -1;
@@ -341,7 +370,7 @@ static int take_word(struct call *call, char *word)
 	}
 	call->command = command_find(word);
 	if (!call->command)
-		return usage("there is no command %s", word, NULL);
+		return usage("there is no command %s", word, command_suggest(word));
 	call->argv[call->argc++] = word;
 	return 0;
 }
@@ -436,7 +465,10 @@ static int perform(const struct call *call)
 	case TASK_PRINT:
 		return test_or_print(call);
 	case TASK_HELP:
-		print_help();
+		if (call->command->usage)
+			print_command_help(call->command);
+		else
+			print_help();
 		break;
 	case TASK_VERSION:
 		print_version();

@@ -250,7 +250,7 @@ static void say_tls(const struct config *c, const struct query *q)
 static int usage(const char *why)
 {
 	fprintf(stderr, "retrywith match: %s\n"
-		"usage: retrywith match URL [--method METHOD] [--user-agent TEXT]\n", why);
+		"usage: retrywith " MATCH_USAGE "\n", why);
 	return EX_USAGE;
 }
 

@@ -180,6 +180,15 @@ def test_hup_with_a_bad_file_keeps_the_old_configuration(start, origin):
         assert client.ask("GET", origin.url("/x")).one("Via") == "1.1 before"
 
 
+def test_hup_says_what_waits_for_a_restart(start, origin):
+    origin.on("/x", OK)
+    proxy = start(config='via = "before"\n')
+    proxy.config.write_text('via = "after"\nspool-total = 1G\n')
+    proxy.signal(signal.SIGHUP)
+    wait_until(lambda: "restart" in proxy.said(), "the warning")
+    assert "changed, but not used before a restart: spool-total\n" in proxy.said()
+
+
 def test_hup_changes_rules_for_new_requests(start, origin):
     origin.on("/x", challenge("v"))
     proxy = start(config="")
@@ -273,6 +282,13 @@ def test_help():
     done = run("--help")
     assert done.returncode == 0
     assert "--listen" in done.stdout and "--body-limit" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "match", "ca", "env", "health", "top", "demo-origin"])
+def test_help_of_a_command(command):
+    done = run(command, "--help")
+    assert done.returncode == 0 and not done.stderr
+    assert f" {command} " in done.stdout.splitlines()[0] and "Commands:" not in done.stdout
 
 
 def test_unknown_option_is_a_configuration_error():

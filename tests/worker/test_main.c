@@ -97,7 +97,9 @@ static void test_switches(void **state)
 	expect("--forward no --origin http://h:1", 3, "forward=0 listen=2 file= origin=h");
 	expect("--forward=off --origin http://h:1", 3, "forward=0");
 	expect("--origin http://h:1 --no-forward --forward run", 3, "forward=1");
-	expect("--forward maybe", 64, "there is no command maybe");
+	expect("--forward maybe", 78, "--forward: \"maybe\" is none of");
+	expect("--forward match http://h/", 0, "request   GET http://h/");
+	expect("match --no-forward --origin http://h http://h/", 0, "request   GET http://h/");
 	expect("--forward=maybe", 78, "--forward: \"maybe\" is none of");
 	expect("--no-workers", 64, "there is no option --no-workers");
 	expect("--no-forward=yes", 64, "there is no option --no-forward=yes");
@@ -109,7 +111,8 @@ static void test_usage(void **state)
 	expect("--body-limt 5", 64, "there is no option --body-limt, did you mean --body-limit");
 	expect("--body-limt=5", 64, "did you mean --body-limit");
 	expect("run --body-limt 5", 64, "did you mean --body-limit");
-	expect("walk", 64, "there is no command walk");
+	expect("walk", 64, "there is no command walk\n");
+	expect("mtach http://h/", 64, "there is no command mtach, did you mean match\n");
 	expect("run away", 64, "retrywith run: there is no away; say nothing more");
 	expect("-x", 64, "there is no option -x");
 	expect("-c", 64, "-c wants a value");
@@ -131,6 +134,9 @@ static void test_prints(void **state)
 	(void)state;
 	expect("-h", 0, "\n  --listen ADDR:PORT ");
 	expect("run --help", 0, "\nCommands:\n  run ");
+	expect("match --help", 0, "usage: retrywith [-c FILE] [--OPTION VALUE ...] match URL [--method");
+	expect("match -h", 0, "To tell which rule applies");
+	assert_null(strstr(said, "Commands:"));
 	expect("-V", 0, "retrywith " RETRYWITH_VERSION "\nlibevent ");
 	expect("-v", 0, "llhttp ");
 	expect("--version", 0, "OpenSSL ");
