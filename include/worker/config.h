@@ -90,6 +90,9 @@ struct config *config_load(const char *path, const struct config_override *o, un
 			   char **err);
 /* The same file and the same overrides, read again. */
 struct config *config_again(const struct config *c, char **err);
+/* The options that b says otherwise than a, and that a reload does not change, with
+ * commas between; returns how many. */
+unsigned config_waits(const struct config *a, const struct config *b, char *names, size_t size);
 struct config *config_hold(struct config *c);
 void config_release(struct config *c);
 /* The effective configuration as a file that config_load() takes; secrets are

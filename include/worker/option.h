@@ -23,6 +23,7 @@ struct option {
 	const char *group;		/* heading, on the first row of a group */
 	const char *name;
 	const struct kind *kind;
+	bool at_start;			/* a reload does not change it */
 	const char *fallback;		/* as --name would say it; NULL in a rule: as outside */
 	uint64_t least, most;		/* of numbers */
 	const struct word *words;

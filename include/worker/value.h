@@ -27,7 +27,8 @@ struct kind {
 };
 
 extern const struct kind kind_switch, kind_count, kind_size, kind_duration, kind_word,
-	kind_text, kind_path, kind_token, kind_file, kind_secret, kind_listen, kind_listens, kind_networks,
+	kind_text, kind_path, kind_log, kind_log_or_off, kind_token, kind_file, kind_secret,
+	kind_listen, kind_listens, kind_networks,
 	kind_ports, kind_patterns, kind_no_proxy, kind_servers, kind_origin, kind_parent,
 	kind_rule_hosts, kind_rule_methods, kind_rule_path, kind_answers, kind_pin;
 

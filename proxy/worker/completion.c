@@ -8,7 +8,8 @@
 
 static bool is_file(const struct option *o)
 {
-	return o->kind == &kind_file || o->kind == &kind_path || o->kind == &kind_secret;
+	return o->kind == &kind_file || o->kind == &kind_path || o->kind == &kind_secret ||
+	       o->kind == &kind_log || o->kind == &kind_log_or_off;
 }
 
 static void print_words(FILE *out, const struct option *o)

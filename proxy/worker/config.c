@@ -271,17 +271,9 @@ static bool read_users(struct loading *l)
 	return arena_at_end(l->arena, free_users, c->users);
 }
 
-/* As access-log can: here it would be a file of that name. */
-static bool error_log_is_on(struct loading *l)
-{
-	return !str_eq(l->config->error_log, STR("off")) ||
-	       form_complain(l->form, given(l, "error-log"), "error-log", "it cannot be off; say - "
-			     "or a file, and log-level = error for less");
-}
-
 static bool derive(struct loading *l)
 {
-	return error_log_is_on(l) && random_via(l) && read_users(l) && default_spool_dir(l) &&
+	return random_via(l) && read_users(l) && default_spool_dir(l) &&
 	       parent_password(l) && own_addresses(l);
 }
 
@@ -339,6 +331,34 @@ struct config *config_again(const struct config *c, char **err)
 	const struct loaded *l = (const struct loaded *)c;
 
 	return config_load(l->form.path, l->override, l->override_n, err);
+}
+
+static bool is_same_setting(const struct setting *a, const struct setting *b)
+{
+	for (unsigned i = 0; a->n == b->n && i < a->n; i++)
+		if (strcmp(a->at[i].text, b->at[i].text) != 0)
+			return false;
+	return a->n == b->n;
+}
+
+unsigned config_waits(const struct config *a, const struct config *b, char *names, size_t size)
+{
+	const struct setting *of_a = ((const struct loaded *)a)->form.set;
+	const struct setting *of_b = ((const struct loaded *)b)->form.set;
+	unsigned options, n = 0;
+	const struct option *o = option_table(SCOPE_FILE, &options);
+	size_t used = 0;
+
+	names[0] = '\0';
+	for (unsigned i = 0; i < options; i++) {
+		if (!o[i].at_start || is_same_setting(&of_a[i], &of_b[i]))
+			continue;
+		if (used < size)
+			used += (size_t)snprintf(names + used, size - used, "%s%s",
+						 n ? ", " : "", o[i].name);
+		n++;
+	}
+	return n;
 }
 
 struct config *config_hold(struct config *c)

@@ -273,6 +273,8 @@ static void print_man_option(FILE *out, const struct option *o)
 		print_roff(out, o->text);
 		putc('\n', out);
 	}
+	if (o->at_start)
+		fputs("A reload does not change it: restart for that.\n", out);
 	if (o->fallback && o->fallback[0]) {
 		fputs("Default: \\fB", out);
 		print_roff(out, o->fallback);

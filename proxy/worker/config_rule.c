@@ -92,6 +92,26 @@ static const struct source {
 	{ "body~", SUPPLY_REGEX, compile },
 };
 
+static const char source_wants[] = "header:NAME, cookie:NAME, file:NAME, body:/POINTER or "
+				   "body~REGEX";
+
+/* "hdr:Y", "X-Session": what was meant? */
+static bool no_source(struct loading *l, const struct value *v)
+{
+	static const struct word words[] = { { "header", 0 }, { "cookie", 0 }, { "file", 0 },
+					     { "body", 0 }, { NULL, 0 } };
+	struct str said = STR_NONE, rest = STR_NONE;
+	bool prefixed = str_cut(str_of(v->text), ':', &said, &rest);
+	struct str bare = prefixed ? rest : str_of(v->text);
+	const char *near = prefixed ? word_suggest(words, arena_keepz(l->arena, said)) : "header";
+
+	if (!near || !header_is_token(bare))
+		return form_complain(l->form, v, "from", "\"%s\" is not a source (want %s)", v->text,
+				     source_wants);
+	return form_complain(l->form, v, "from", "\"%s\" is not a source (want %s), did you mean "
+			     "%s:%.*s", v->text, source_wants, near, STR_FMT(bare));
+}
+
 static bool supply_from(struct loading *l, const struct value *v, struct supply *s)
 {
 	for (size_t i = 0; i < sizeof(sources) / sizeof(*sources); i++) {
@@ -103,9 +123,7 @@ static bool supply_from(struct loading *l, const struct value *v, struct supply 
 		s->text = str_from(str_of(v->text), prefix.len);
 		return sources[i].check(l, v, s);
 	}
-	return form_complain(l->form, v, "from", "\"%s\" is not a source (want header:NAME, "
-			     "cookie:NAME, file:NAME, body:/POINTER or body~REGEX), did you "
-			     "mean header:%s", v->text, v->text);
+	return no_source(l, v);
 }
 
 /* May a rule set this field? Framing, routing and the echo are ours. So is Cookie:

@@ -47,12 +47,13 @@ static const struct word word_answer[] = {
 static const struct word word_never[] = { { "never", -1 }, { NULL, 0 } };
 
 static const struct option of_file[] = {
-	{ .group = "Listening", .name = "listen", .kind = &kind_listens,
+	{ .group = "Listening", .name = "listen", .kind = &kind_listens, .at_start = true,
 	  .fallback = "127.0.0.1:3128, [::1]:3128", IN(config, listen),
 	  .help = "where clients connect",
 	  .text = "Addresses are numeric; port 0 takes a free one. An address that other hosts "
 		  "can reach needs `allow`, so that nobody runs an open proxy by accident." },
-	{ .name = "listen-tls", .kind = &kind_listens, .fallback = "", IN(config, listen_tls),
+	{ .name = "listen-tls", .kind = &kind_listens, .at_start = true,
+	  .fallback = "", IN(config, listen_tls),
 	  .help = "the same, for clients that speak TLS to their proxy",
 	  .text = "Needs `listen-cert` and `listen-key`." },
 	{ .name = "listen-cert", .kind = &kind_file, .fallback = "", IN(config, listen_cert),
@@ -70,15 +71,15 @@ static const struct option of_file[] = {
 	  .help = "serve redirected connections: Host names the server",
 	  .text = "Those of this host come from its own addresses, which `allow` has to name. "
 		  "docs/service.md shows the whole of it." },
-	{ .name = "workers", .kind = &kind_count, .fallback = "0", RANGE(0, 1024),
+	{ .name = "workers", .kind = &kind_count, .at_start = true, .fallback = "0", RANGE(0, 1024),
 	  IN(config, workers), .help = "threads; 0: one per core" },
-	{ .name = "user", .kind = &kind_text, .fallback = "", IN(config, user),
+	{ .name = "user", .kind = &kind_text, .at_start = true, .fallback = "", IN(config, user),
 	  .help = "become this user, when started as root" },
-	{ .name = "sandbox", .kind = &kind_switch, .fallback = "yes", IN(config, sandbox),
+	{ .name = "sandbox", .kind = &kind_switch, .at_start = true,
+	  .fallback = "yes", IN(config, sandbox),
 	  .help = "give up what a proxy does not need (Landlock, seccomp)",
 	  .text = "After the start, files can be written in `spool-dir` and beside the logs only, "
-		  "no program can be started, and unusual system calls fail. So a reload cannot "
-		  "move `spool-dir` or a log to another directory: restart for that." },
+		  "no program can be started, and unusual system calls fail." },
 
 	{ .group = "Answering 449", .name = "mode", .kind = &kind_word, .fallback = "answer",
 	  .words = word_mode, IN(config, mode),
@@ -129,9 +130,11 @@ static const struct option of_file[] = {
 	{ .name = "body-limit", .kind = &kind_size, .fallback = "64M", RANGE(0, 1024 * G),
 	  IN(config, body_limit), .help = "of one request body, kept at all",
 	  .text = "A longer body is forwarded all the same, but a 449 to it cannot be answered." },
-	{ .name = "spool-total", .kind = &kind_size, .fallback = "512M", RANGE(0, 1024 * G),
+	{ .name = "spool-total", .kind = &kind_size, .at_start = true,
+	  .fallback = "512M", RANGE(0, 1024 * G),
 	  IN(config, spool_total), .help = "of all request bodies, kept in files" },
-	{ .name = "spool-dir", .kind = &kind_path, .fallback = "", IN(config, spool_dir),
+	{ .name = "spool-dir", .kind = &kind_path, .at_start = true,
+	  .fallback = "", IN(config, spool_dir),
 	  .help = "where these files are",
 	  .text = "Default: `$RUNTIME_DIRECTORY`, else `$TMPDIR`, else `/var/tmp`." },
 
@@ -176,9 +179,11 @@ static const struct option of_file[] = {
 	{ .name = "no-proxy", .kind = &kind_no_proxy, .fallback = "", IN(config, no_proxy),
 	  .help = "hosts and networks reached without the parent",
 	  .text = "As curl reads it: a name stands for itself and all beneath it, `*` for all." },
-	{ .name = "dns-servers", .kind = &kind_servers, .fallback = "", IN(config, dns_servers),
+	{ .name = "dns-servers", .kind = &kind_servers, .at_start = true,
+	  .fallback = "", IN(config, dns_servers),
 	  .help = "name servers, ADDR or ADDR:PORT, instead of the system's" },
-	{ .name = "hosts-file", .kind = &kind_file, .fallback = "", IN(config, hosts_file),
+	{ .name = "hosts-file", .kind = &kind_file, .at_start = true,
+	  .fallback = "", IN(config, hosts_file),
 	  .help = "hosts(5) file, instead of the system's" },
 	{ .name = "upstream-ca", .kind = &kind_file, .fallback = "", IN(config, upstream_ca),
 	  .help = "certificate authorities of servers (PEM), instead of the system's" },
@@ -207,17 +212,20 @@ static const struct option of_file[] = {
 		  "`retrywith-` and eight random hexadecimal digits." },
 	{ .name = "proxy-status", .kind = &kind_switch, .fallback = "yes",
 	  IN(config, proxy_status), .help = "say in Proxy-Status (RFC 9209) what was done" },
-	{ .name = "admin", .kind = &kind_listen, .fallback = "", IN(config, admin),
+	{ .name = "admin", .kind = &kind_listen, .at_start = true,
+	  .fallback = "", IN(config, admin),
 	  .help = "where metrics and health are served",
 	  .text = "`ADDR:PORT` or `unix:PATH`. An address that other hosts can reach needs "
 		  "`allow`." },
-	{ .name = "access-log", .kind = &kind_path, .fallback = "-", IN(config, access_log),
+	{ .name = "access-log", .kind = &kind_log_or_off, .at_start = true, .fallback = "-",
+	  IN(config, access_log),
 	  .help = "one line a request: a file, - (standard output), or off" },
 	{ .name = "log-format", .kind = &kind_word, .fallback = "combined", .words = word_format,
 	  IN(config, log_format), .help = "of the access log" },
 	{ .name = "log-query", .kind = &kind_switch, .fallback = "no", IN(config, log_query),
 	  .help = "log URLs with their query" },
-	{ .name = "error-log", .kind = &kind_path, .fallback = "-", IN(config, error_log),
+	{ .name = "error-log", .kind = &kind_log, .at_start = true,
+	  .fallback = "-", IN(config, error_log),
 	  .help = "a file, or - (standard error)" },
 	{ .name = "log-level", .kind = &kind_word, .fallback = "notice", .words = word_level,
 	  IN(config, log_level), .help = "least important lines of the error log" },
@@ -389,16 +397,17 @@ static unsigned distance(const char *a, const char *b)
 	return row[n];
 }
 
-/* The better of `best` and `name`, as a reading of `text`. */
+/* The better of `best` and `name`, as a reading of `text`; where two are as good,
+ * none is: "1.4" is not 1.0 any more than 1.3. */
 static void compare(const char *text, const char *name, const char **best, unsigned *best_at)
 {
 	unsigned far = distance(text, name);
 	unsigned most = least_of(3, (unsigned)strlen(name) / 3 + 1);
 
-	if (far < *best_at && far <= most) {
-		*best = name;
-		*best_at = far;
-	}
+	if (far > *best_at || far > most)
+		return;
+	*best = far < *best_at ? name : NULL;
+	*best_at = far;
 }
 
 const char *option_suggest(enum scope scope, const char *name)

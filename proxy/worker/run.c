@@ -109,7 +109,7 @@ static void say_ready(struct process *p, const char *but, const char *why)
 
 static void reload(struct process *p)
 {
-	char *err = NULL;
+	char *err = NULL, waiting[256];
 	struct config *c = read_again(p, &err);
 
 	if (!c) {
@@ -122,11 +122,16 @@ static void reload(struct process *p)
 	for (unsigned i = 0; i < p->workers_n; i++)
 		worker_reconfigure(p->workers[i], c);
 	admin_reloaded(p->admin, c);
-	config_release(p->config);
-	p->config = c;
 	log_threshold = (enum log_level)c->log_level;
 	log_notice(NULL, "the configuration was read again");
-	say_ready(p, "", "");
+	if (config_waits(p->config, c, waiting, sizeof waiting)) {
+		log_warn(NULL, "changed, but not used before a restart: %s", waiting);
+		say_ready(p, "changed, but not used before a restart: ", waiting);
+	} else {
+		say_ready(p, "", "");
+	}
+	config_release(p->config);
+	p->config = c;
 }
 
 static void drain(struct process *p)

@@ -199,6 +199,42 @@ static bool take_text(struct taker *t, const struct option *o, const struct valu
 	return value_is_plain(str_of(v->text));
 }
 
+/* Words for nowhere and for standard output, which would become files of that name;
+ * NULL: it is none. */
+static const char *log_meant(const char *text)
+{
+	static const struct { const char *said, *meant; } rows[] = {
+		{ "off", "off" }, { "none", "off" }, { "no", "off" }, { "false", "off" },
+		{ "stdout", "-" }, { "stderr", "-" }, { "syslog", "-" }, { "journal", "-" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+		if (str_eq_nocase(str_of(text), str_of(rows[i].said)))
+			return rows[i].meant;
+	return NULL;
+}
+
+static bool take_log_or_off(struct taker *t, const struct option *o, const struct value *v,
+			    void *to)
+{
+	const char *meant = log_meant(v->text);
+
+	if (meant && strcmp(v->text, "off") != 0)
+		return form_complain(t->form, v, t->name, "\"%s\" is not %s, did you mean %s",
+				     v->text, o->kind->wants, meant);
+	return take_text(t, o, v, to);
+}
+
+static bool take_log(struct taker *t, const struct option *o, const struct value *v, void *to)
+{
+	const char *meant = log_meant(v->text);
+
+	if (meant && strcmp(meant, "off") == 0)
+		return form_complain(t->form, v, t->name, "it cannot be off; say - or a file, and "
+				     "log-level = error for less");
+	return take_log_or_off(t, o, v, to);
+}
+
 static bool take_token(struct taker *t, const struct option *o, const struct value *v, void *to)
 {
 	*(struct str *)to = str_of(v->text);
@@ -359,6 +395,12 @@ const struct kind kind_text = {
 const struct kind kind_path = {
 	.metavar = "PATH", .wants = "a path (want no control characters)", .quoted = true,
 	.may_be_empty = true, .take = take_text };
+const struct kind kind_log = {
+	.metavar = "PATH", .wants = "a log (want a path or -)", .quoted = true,
+	.may_be_empty = true, .take = take_log };
+const struct kind kind_log_or_off = {
+	.metavar = "PATH", .wants = "a log (want a path, - or off)", .quoted = true,
+	.may_be_empty = true, .take = take_log_or_off };
 const struct kind kind_token = {
 	.metavar = "NAME", .wants = "a name (want letters, digits, - and _)", .quoted = true,
 	.may_be_empty = true, .take = take_token };

@@ -139,7 +139,16 @@ static void put_networks(struct taker *t, void *items, unsigned n, void *to)
 
 static bool take_port(struct taker *t, const struct option *o, const struct value *v, void *to)
 {
-	return port_range_parse(str_of(v->text), to);
+	struct str first = STR_NONE, last = STR_NONE, turned;
+
+	if (port_range_parse(str_of(v->text), to))
+		return true;
+	str_cut(str_of(v->text), '-', &first, &last);
+	turned = arena_print(t->arena, "%.*s-%.*s", STR_FMT(last), STR_FMT(first));
+	if (port_range_parse(turned, to))
+		return form_complain(t->form, v, t->name, "\"%s\" ends before it begins, did you "
+				     "mean %.*s", v->text, STR_FMT(turned));
+	return false;
 }
 
 static void put_ports(struct taker *t, void *items, unsigned n, void *to)

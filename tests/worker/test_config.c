@@ -346,6 +346,21 @@ static void test_complaints(void **state)
 		{ "workers = 5000", "t.conf:1: workers: 5000 is out of range, want 0 to 1024" },
 		{ "mode = obsrve", "t.conf:1: mode: \"obsrve\" is none of: answer, observe, off, did "
 		  "you mean observe" },
+		{ "tls-min = 1.4", "t.conf:1: tls-min: \"1.4\" is none of: 1.0, 1.1, 1.2, 1.3" },
+		{ "access-log = none", "t.conf:1: access-log: \"none\" is not a log (want a path, - "
+		  "or off), did you mean off" },
+		{ "access-log = Off", "t.conf:1: access-log: \"Off\" is not a log (want a path, - "
+		  "or off), did you mean off" },
+		{ "access-log = syslog", "t.conf:1: access-log: \"syslog\" is not a log (want a path, "
+		  "- or off), did you mean -" },
+		{ "error-log = none", "t.conf:1: error-log: it cannot be off; say - or a file, and "
+		  "log-level = error for less" },
+		{ "error-log = stderr", "t.conf:1: error-log: \"stderr\" is not a log (want a path or "
+		  "-), did you mean -" },
+		{ "connect-ports = \"90-80\"", "t.conf:1: connect-ports: \"90-80\" ends before it "
+		  "begins, did you mean 80-90" },
+		{ "connect-ports = \"9x-8\"", "t.conf:1: connect-ports: \"9x-8\" is not a port (want "
+		  "e.g. 443 or 8000-8999)" },
 		{ "forward = maybe", "t.conf:1: forward: \"maybe\" is none of: yes, no, true, false, "
 		  "on, off" },
 		{ "max-replay = 2\n", "t.conf:1: no such option 'max-replay', did you mean "
@@ -395,6 +410,12 @@ static void test_complaints(void **state)
 		{ "rule x { supply A { from = X-B } }", "t.conf:1: from: \"X-B\" is not a source "
 		  "(want header:NAME, cookie:NAME, file:NAME, body:/POINTER or body~REGEX), did you "
 		  "mean header:X-B" },
+		{ "rule x { supply A { from = \"hdr:X-B\" } }", "t.conf:1: from: \"hdr:X-B\" is not a "
+		  "source (want header:NAME, cookie:NAME, file:NAME, body:/POINTER or body~REGEX), "
+		  "did you mean header:X-B" },
+		{ "rule x { supply A { from = \"status:X-B\" } }", "t.conf:1: from: \"status:X-B\" is "
+		  "not a source (want header:NAME, cookie:NAME, file:NAME, body:/POINTER or "
+		  "body~REGEX)" },
 		{ "rule x { supply A { from = \"body:a/b\" } }", "t.conf:1: from: \"body:a/b\": a "
 		  "JSON pointer begins with /, did you mean body:/a/b" },
 		{ "rule x { supply A { from = \"header:a b\" } }", "t.conf:1: from: \"a b\" is not a "
@@ -617,6 +638,32 @@ static void test_again(void **state)
 	config_release(next);
 	assert_int_equal(next->workers, 2);
 	config_release(next);
+}
+
+static void expect_waits(const char *before, const char *after, unsigned n, const char *want)
+{
+	struct config *a = load(before), *b = load(after);
+	char names[64];
+
+	assert_int_equal(config_waits(a, b, names, sizeof names), n);
+	assert_string_equal(names, want);
+	config_release(a);
+	config_release(b);
+}
+
+static void test_what_waits_for_a_restart(void **state)
+{
+	(void)state;
+	expect_waits("", "workers = 0\nvia = other\nbody-limit = 1M\nlog-format = json", 0, "");
+	expect_waits("access-log = off", "access-log = off\nmode = off", 0, "");
+	expect_waits("", "access-log = off", 1, "access-log");
+	expect_waits("listen = {\"127.0.0.1:1\"}", "listen = {\"127.0.0.1:1\", \"127.0.0.1:2\"}",
+		     1, "listen");
+	expect_waits("workers = 2\nadmin = \"127.0.0.1:3\"", "spool-dir = \"/x\"", 3,
+		     "workers, spool-dir, admin");
+	expect_waits("", "listen-tls=\"127.0.0.1:2\" listen-cert=a listen-key=b workers=2 user=u "
+		     "sandbox=no spool-total=1G spool-dir=d dns-servers=\"127.0.0.1\"", 7,
+		     "listen-tls, workers, user, sandbox, spool-total, spool-dir, dns");
 }
 
 /* --- secrets and files --- */
@@ -959,6 +1006,7 @@ int main(void)
 		cmocka_unit_test(test_bad_overrides),
 		cmocka_unit_test(test_knows),
 		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_what_waits_for_a_restart),
 		cmocka_unit_test(test_secrets),
 		cmocka_unit_test(test_secrets_of_a_directory),
 		cmocka_unit_test(test_missing_secret),
