@@ -1,13 +1,15 @@
-/* tls: every surprise of OpenSSL, kept in one room (security.md 2.3 O01-O08).
- * The error queue is cleared before each call; a read that wants a write and
- * the other way round are told as such; an end of stream without close_notify
- * is IO_FAILED, never IO_EOF. Belongs to one worker; no locks. */
+/* tls: a TLS connection, with every surprise of OpenSSL kept in this room
+ * (security.md 2.3 O01-O08; its context is another's, see tls_ctx). The error
+ * queue is cleared before each call; a read that wants a write and the other way
+ * round are told as such; an end of stream without close_notify is IO_FAILED,
+ * never IO_EOF. Belongs to one worker; no locks. */
 #ifndef NET_TLS_H
 #define NET_TLS_H
 
 #include <sys/uio.h>
 #include "ground/str.h"
 #include "ground/why.h"
+#include "net/tls_ctx.h"
 
 enum io {
 	IO_DONE,			/* some octets moved, or the step is complete */
@@ -17,23 +19,6 @@ enum io {
 	IO_FAILED,			/* reset, alert, truncation */
 };
 
-enum tls_role { TLS_CLIENT, TLS_SERVER };
-
-struct tls_options {
-	enum tls_role role;
-	const char *ca_file;		/* TLS_CLIENT: trusted roots; NULL: the system's */
-	const char *crl_file;		/* TLS_CLIENT: revocation lists, or NULL. With them, an
-					 * issuer without a list is not accepted */
-	const char *pinned_sha256;	/* TLS_CLIENT: hex digest of the one certificate to accept,
-					 * whatever its chain, name and dates; or NULL */
-	const char *cert_file, *key_file;	/* TLS_SERVER, or a client certificate; PEM */
-	bool shown;			/* TLS_SERVER without files: each tls gets tls_show() */
-	int min_version;		/* TLS1_VERSION ..; 0: TLS 1.2. Below 1.2 old ciphers and
-					 * digests come with it; what is asked of certificates stays */
-	const char *alpn;		/* "http/1.1" */
-};
-
-struct tls_ctx;
 struct tls;
 struct x509_st;
 struct evp_pkey_st;
@@ -55,12 +40,6 @@ static inline struct tls_identity *tls_identity_hold(struct tls_identity *i)
 	return i;
 }
 
-/* NULL, and the reason as text in why[], when files cannot be used. The caller
- * frees with tls_ctx_free(); each tls keeps its context for itself. A client
- * context remembers sessions, and resumes them towards the same name and port
- * only. */
-struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *why, size_t why_size);
-void tls_ctx_free(struct tls_ctx *c);
 /* TLS_CLIENT: server_name is verified (DNS name or IP literal), SNI is sent for
  * names. Does not own fd. NULL when out of memory. */
 struct tls *tls_new(struct tls_ctx *c, int fd, struct str server_name);
