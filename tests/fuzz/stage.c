@@ -193,10 +193,18 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 	return 0;
 }
 
+/* Later than anything that was set by the clock of the machine, however long that
+ * has been up. */
 void clock_freeze(void)
 {
-	frozen = true;
+	struct timespec ts;
+
+	clock_thaw();
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	if (now_ms < (uint64_t)ts.tv_sec * 1000)
+		now_ms = (uint64_t)ts.tv_sec * 1000;
 	now_ms += 1000000;
+	frozen = true;
 }
 
 void clock_jump(uint32_t ms)
