@@ -12,7 +12,5 @@ bool listener_add(struct worker *w, const struct listening *l);
 /* Stops accepting; the sockets stay open. */
 void listeners_stop(struct worker *w);
 void listeners_free(struct worker *w);
-/* A session of ours is gone: accounts, and perhaps accepting goes on. */
-void listener_left(struct worker *w, const struct session *s);
 
 #endif

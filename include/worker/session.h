@@ -44,7 +44,8 @@ struct session {
 	} peer;
 };
 
-/* fd is taken. NULL: out of memory, or the limits are reached. */
+/* fd is taken, and the client, who has entered (clients.h): leaving it is the
+ * session's part from here on. NULL: out of memory. */
 struct session *session_open(struct worker *w, int fd, const struct sockaddr *peer,
 			     socklen_t len, struct tls_ctx *tls);
 /* After this exchange the connection is closed. An idle client may be sending

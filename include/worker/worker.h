@@ -57,8 +57,8 @@ struct worker {
 	struct counters counters;
 	struct origins origins;
 	struct listener *listeners;
-	uint64_t max_clients;			/* this worker's share */
-	size_t memory_most;			/* octets in blocks, the same */
+	uint64_t max_clients;			/* of all workers */
+	size_t memory_most;			/* octets in blocks: this worker's share */
 	struct session *sessions;		/* all of them */
 	struct session *spare_sessions;
 	struct transaction *spare_transactions;

@@ -14,6 +14,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "worker/clients.h"
 #include "worker/session.h"
 #include "worker/transaction.h"
 
@@ -249,6 +250,7 @@ static int run(struct check *k, struct worker *w)
 	k->fd = pair[0];
 	w->watch = watched;
 	w->watch_arg = k;
+	clients_enter((struct sockaddr *)&local, 0, 0);
 	if (!session_open(w, pair[1], (struct sockaddr *)&local, sizeof local, NULL))
 		return EXIT_FAILURE;
 	printf("%s %s\n", k->method, k->url);

@@ -9,45 +9,21 @@
 #include <event2/event_struct.h>
 
 #include "ground/log.h"
+#include "worker/clients.h"
 #include "worker/redirect.h"
 #include "worker/session.h"
 
-enum { BATCH = 64, PAUSE_MS = 100, SLOTS = 4096 };
+/* A worker with more than its part of the clients looks away from a socket that
+ * others share for LOOK_AWAY_MS; a worker that hangs delays nobody for longer. */
+enum { BATCH = 64, PAUSE_MS = 100, LOOK_AWAY_MS = 5 };
 
 struct listener {
 	struct listener *next;
 	struct worker *worker;
 	struct event accepting, pausing;
 	int fd;
-	bool tls, passed, stopped, paused;
+	bool tls, passed, stopped, paused, looked_away;
 };
-
-/* -- clients per address ------------------------------------------------------------ */
-
-/* Counts by a hash of the address. Two addresses that share a slot share the
- * limit: with 4,096 slots and a limit that is rarely near, that is harmless. */
-static _Thread_local uint16_t per_address[SLOTS];
-
-static unsigned slot_of(const struct sockaddr *sa)
-{
-	struct str octets = STR("");
-
-	if (sa->sa_family == AF_INET) {
-		const struct sockaddr_in *in4 = (const void *)sa;
-
-		octets = (struct str){ (const char *)&in4->sin_addr, sizeof in4->sin_addr };
-	} else if (sa->sa_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const void *)sa;
-
-		octets = (struct str){ (const char *)&in6->sin6_addr, sizeof in6->sin6_addr };
-	}
-	return (unsigned)(str_hash_nocase(octets, STR_HASH_SEED) >> 20) % SLOTS;
-}
-
-static bool is_over(uint64_t now, uint64_t most)
-{
-	return most && now >= most;
-}
 
 /* -- accepting ------------------------------------------------------------------------ */
 
@@ -63,15 +39,6 @@ static void pause_accepting(struct listener *l, const char *reason)
 	l->paused = true;
 	event_del(&l->accepting);
 	count(l->worker, COUNT_ACCEPT_PAUSES);
-}
-
-static void go_on(evutil_socket_t fd, short what, void *arg)
-{
-	struct listener *l = arg;
-
-	l->paused = false;
-	if (!l->stopped && event_add(&l->accepting, NULL) != 0)
-		pause_accepting(l, strerror(ENOMEM));
 }
 
 /* One line, so that a person sees why. What the kernel does not take is lost. */
@@ -93,7 +60,6 @@ static void welcome(struct listener *l, int fd, const struct sockaddr *sa, sockl
 {
 	struct worker *w = l->worker;
 	const struct config *c = w->now->config;
-	unsigned slot = slot_of(sa);
 	struct session *s;
 	struct tls_ctx *tls = l->tls ? snapshot_listen_tls(w->now) : NULL;
 
@@ -101,28 +67,22 @@ static void welcome(struct listener *l, int fd, const struct sockaddr *sa, sockl
 		close(fd);
 		return;
 	}
-	if (is_over(w->counters.clients, w->max_clients) ||
-	    (sa->sa_family != AF_UNIX && is_over(per_address[slot], c->max_clients_per_address))) {
+	if (!clients_enter(sa, w->max_clients, c->max_clients_per_address)) {
 		turn_away(w, fd, WHY_TOO_MANY_CLIENTS);
 		return;
 	}
 	count(w, COUNT_ACCEPTED);
-	per_address[slot]++;
 	s = session_open(w, fd, sa, len, tls);
-	if (!s) {
-		per_address[slot]--;
+	if (!s)
 		return;
-	}
 	s->denied = access_client(&c->access, sa) != WHY_DONE;
 	if (c->transparent && sa->sa_family != AF_UNIX)
 		redirect_learn(s);
 }
 
-static void on_accept(evutil_socket_t fd, short what, void *arg)
+static void accept_some(struct listener *l, unsigned most)
 {
-	struct listener *l = arg;
-
-	for (unsigned i = 0; i < BATCH; i++) {
+	for (unsigned i = 0; i < most; i++) {
 		struct sockaddr_storage sa = { 0 };
 		socklen_t len = sizeof sa;
 		int client = accept4(l->fd, (struct sockaddr *)&sa, &len,
@@ -139,12 +99,43 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-void listener_left(struct worker *w, const struct session *s)
+static bool look_away(struct listener *l)
 {
-	uint16_t *n = &per_address[slot_of(&s->peer.sa)];
+	struct timeval tv = { 0, LOOK_AWAY_MS * 1000 };
 
-	if (*n)
-		--*n;
+	if (!clients_unfair(l->worker->counters.clients, l->worker->now->config->workers) ||
+	    evtimer_add(&l->pausing, &tv) != 0)
+		return false;
+	l->looked_away = true;
+	event_del(&l->accepting);
+	return true;
+}
+
+/* Of a socket that all workers share each takes one at a time: the kernel does not
+ * spread the clients there. */
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	if (!l->passed)
+		accept_some(l, BATCH);
+	else if (!look_away(l))
+		accept_some(l, 1);
+}
+
+static void go_on(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	bool looked_away = l->looked_away;
+
+	l->paused = l->looked_away = false;
+	if (l->stopped)
+		return;
+	if (event_add(&l->accepting, NULL) != 0)
+		pause_accepting(l, strerror(ENOMEM));
+	else if (looked_away)
+		accept_some(l, 1);	/* a client that nobody else took by now */
 }
 
 bool listener_add(struct worker *w, const struct listening *from)

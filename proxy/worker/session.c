@@ -10,7 +10,7 @@
 
 #include "ground/log.h"
 #include "worker/access_log.h"
-#include "worker/listener.h"
+#include "worker/clients.h"
 #include "worker/redirect.h"
 #include "worker/transaction.h"
 
@@ -81,7 +81,7 @@ static void close_now(struct session *s)
 	if (s->next)
 		s->next->prev = s->prev;
 	counter_sub(&w->counters.clients, 1);
-	listener_left(w, s);
+	clients_leave(&s->peer.sa);
 	s->next = w->spare_sessions;
 	w->spare_sessions = s;
 }
@@ -458,6 +458,7 @@ struct session *session_open(struct worker *w, int fd, const struct sockaddr *pe
 	else
 		s = malloc(sizeof *s);
 	if (!s) {
+		clients_leave(peer);
 		close(fd);
 		return NULL;
 	}
@@ -468,6 +469,7 @@ struct session *session_open(struct worker *w, int fd, const struct sockaddr *pe
 		memcpy(&s->peer, peer, len);
 	s->client = conn_accept(&w->net, fd, on_client, s);
 	if (!s->client) {
+		clients_leave(peer);
 		s->next = w->spare_sessions;
 		w->spare_sessions = s;
 		return NULL;
@@ -479,7 +481,9 @@ struct session *session_open(struct worker *w, int fd, const struct sockaddr *pe
 	w->sessions = s;
 	counter_add(&w->counters.clients, 1);
 	deadline_set(deadlines_of(s), &s->deadline, DEADLINE_HEAD);
-	if (tls && !conn_secure(s->client, tls, STR_NONE))
+	if (tls && !conn_secure(s->client, tls, STR_NONE)) {
 		close_now(s);
+		return NULL;
+	}
 	return s;
 }

@@ -133,7 +133,7 @@ static uint64_t clients_most(const struct config *c)
 {
 	uint64_t most = clients_at_all();
 
-	return share(c, c->max_clients && c->max_clients < most ? c->max_clients : most);
+	return c->max_clients && c->max_clients < most ? c->max_clients : most;
 }
 
 /* As many as busy ones could be at most: descriptors are not for keeping alone. */

@@ -123,9 +123,10 @@ def test_a_request_to_ourselves_is_a_loop(proxy, curl):
 
 
 @pytest.mark.not_by("inside", "listener", why="its clients speak plain HTTP")
-def test_more_clients_than_allowed(start, demo):
-    """R161."""
-    proxy = start("--max-clients-per-address", "3")
+@pytest.mark.parametrize("limit", ["--max-clients", "--max-clients-per-address"])
+def test_more_clients_than_allowed(start, demo, limit):
+    """R161. However many workers there are, and whichever of them is asked."""
+    proxy = start(limit, "3", "--workers", "4")
     kept = [socket.create_connection(proxy.address) for _ in range(3)]
     for s in kept:                      # accepted for sure: each gets an answer
         s.sendall(f"GET {demo.url}/plain HTTP/1.1\r\nHost: {demo.authority}\r\n\r\n".encode())

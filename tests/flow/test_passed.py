@@ -1,6 +1,8 @@
 """Sockets that were passed by the one who started us (systemd's socket
 activation): they stay open when we end, so a restart loses nobody."""
+import contextlib
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -9,7 +11,7 @@ import sys
 
 import pytest
 
-from kit.client import Client
+from kit.client import Client, wait_until
 from kit.program import BINARY, Program
 from kit.origin import response
 
@@ -60,6 +62,23 @@ def activate(tmp_path, door):
     yield start
     for program in running:
         program.stop()
+
+
+def watched_by_each_poll(pid):
+    """How many descriptors each epoll instance of the process watches."""
+    fds = pathlib.Path(f"/proc/{pid}/fd")
+    polls = [fd.name for fd in fds.iterdir() if os.readlink(fd) == "anon_inode:[eventpoll]"]
+    return [pathlib.Path(f"/proc/{pid}/fdinfo/{n}").read_text().count("tfd:") for n in polls]
+
+
+def test_workers_that_share_a_socket_share_the_clients(activate):
+    """The kernel does not spread them: without a rule one worker of eight has half."""
+    program = activate("--workers", "8")
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(Client(program.address))
+        wait_until(lambda: sum(watched_by_each_poll(program.process.pid)) >= 400, "all clients to be taken")
+        assert max(watched_by_each_poll(program.process.pid)) < 100, "twice a fair part"
 
 
 def test_workers_share_a_socket_and_none_of_them_waits_in_accept(activate, door, origin):

@@ -19,6 +19,7 @@
 #include "ground/log.h"
 #include "stage.h"
 #include "strict.h"
+#include "worker/clients.h"
 #include "worker/session.h"
 #include "worker/transaction.h"
 #include "worker/worker.h"
@@ -308,6 +309,7 @@ static void enter(struct client *c)
 	fd = accept4(house.entrance, (struct sockaddr *)&a, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		broken("the client's own door is shut");
+	clients_enter((struct sockaddr *)&a, 0, 0);
 	s = session_open(run.worker, fd, (struct sockaddr *)&a, len, NULL);
 	if (!s)
 		broken("no session");
@@ -628,7 +630,7 @@ static void check_all(void)
 	if (run.tunnels == w->counters.n[COUNT_TUNNELS])
 		for (unsigned i = 0; i < run.servers_n; i++)
 			check_server(&run.servers[i]);
-	if (w->counters.clients || w->counters.sessions_busy)
+	if (w->counters.clients || clients_in_all() || w->counters.sessions_busy)
 		broken("clients %u, busy %u", (unsigned)w->counters.clients,
 		       (unsigned)w->counters.sessions_busy);
 	if (w->net.opened != w->net.closed)
