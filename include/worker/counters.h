@@ -21,7 +21,9 @@
 	row(REPLAYS_LOST,             "replays_lost", "replays that got no answer") \
 	row(REPLAY_UPLOAD,            "replay_upload_bytes", "octets of request bodies sent again") \
 	row(TUNNELS,                  "tunnels_opened", "tunnels opened") \
-	row(INTERCEPTED,              "tunnels_intercepted", "tunnels whose TLS was opened") \
+	row(INTERCEPT_OPENED,         "intercepts_opened", "tunnels whose TLS was opened") \
+	row(INTERCEPT_REFUSED,        "intercepts_refused", "tunnels whose client broke the handshake off") \
+	row(INTERCEPT_BLIND,          "intercepts_blind", "tunnels to be opened that held no TLS") \
 	row(OCTETS_IN,                "request_body_bytes", "octets of request bodies received from clients") \
 	row(OCTETS_OUT,               "response_bytes", "octets sent to clients") \
 	row(BROKEN,                   "responses_broken", "responses broken off visibly") \

@@ -203,6 +203,7 @@ static enum hello hello_of(struct str s)
  * still in the session's block, where the tunnel looks for it. */
 static void go_blind(struct transaction *t)
 {
+	count(t->worker, COUNT_INTERCEPT_BLIND);
 	intercept_drop(t);
 	t->intercept = false;
 	event_del(t->delay);
@@ -255,7 +256,6 @@ static void go(struct transaction *t)
 		transaction_lose_client(t);
 		return;
 	}
-	count(t->worker, COUNT_INTERCEPTED);
 	event_del(t->delay);
 	t->exchange.keep_client = true;
 	POST(t, .event = RESPONSE_ENDED);

@@ -178,13 +178,27 @@ static void tell_challenges(struct pen *p, const struct counters *n)
 		  "what 449 added to a request: until its last replay began", &n->added);
 }
 
+static void tell_intercepts(struct pen *p, const struct counters *n)
+{
+	family(p, COUNTER, "retrywith_intercepts", "tunnels to hosts of intercept, by result");
+	labelled(p, "result", "opened", n->n[COUNT_INTERCEPT_OPENED]);
+	labelled(p, "result", "refused", n->n[COUNT_INTERCEPT_REFUSED]);
+	labelled(p, "result", "blind", n->n[COUNT_INTERCEPT_BLIND]);
+}
+
+static bool is_labelled(enum counter c)
+{
+	return (c >= COUNT_REPLAYS_FINAL && c <= COUNT_REPLAYS_LOST) ||
+	       (c >= COUNT_INTERCEPT_OPENED && c <= COUNT_INTERCEPT_BLIND);
+}
+
 /* Rows of the table, but for those that stand under a label above. */
 static void tell_counters(struct pen *p, const struct counters *n)
 {
 	char name[80];
 
 	for (enum counter c = 0; c < COUNTERS; c++) {
-		if (c == COUNT_REPLAYS_FINAL || c == COUNT_REPLAYS_AGAIN || c == COUNT_REPLAYS_LOST)
+		if (is_labelled(c))
 			continue;
 		snprintf(name, sizeof name, "retrywith_%s", counter_name(c));
 		counter(p, name, counter_text(c), n->n[c]);
@@ -220,6 +234,7 @@ void metrics_write(const struct census *c, enum metrics_format f, FILE *out)
 	tell_self(&p, c);
 	tell_requests(&p, &c->sum);
 	tell_challenges(&p, &c->sum);
+	tell_intercepts(&p, &c->sum);
 	tell_counters(&p, &c->sum);
 	if (c->complete)
 		tell_visited(&p, c);

@@ -361,9 +361,13 @@ static void on_client(void *owner, struct conn *c, enum conn_event ev)
 		writable(s);
 		break;
 	case CONN_UP:			/* TLS with the client is up */
+		if (s->inner)
+			count(s->worker, COUNT_INTERCEPT_OPENED);
 		deadline_set(deadlines_of(s), &s->deadline, DEADLINE_HEAD);
 		break;
 	case CONN_DOWN:
+		if (s->inner)
+			count(s->worker, COUNT_INTERCEPT_REFUSED);
 		say_insecure(s);
 		close_now(s);
 		break;

@@ -172,15 +172,15 @@ def test_the_words_are_those_of_the_closed_lists(admin):
     assert got.words("retrywith_refused_total", "reason") == \
         {name.lower().replace("_", "-") for name, status, *_ in rows("ground/why.h", "WHY_TABLE") if int(status) >= 400}
     for name, metric, *_ in rows("worker/counters.h", "COUNTER_TABLE"):
-        if name not in ("REPLAYS_FINAL", "REPLAYS_AGAIN", "REPLAYS_LOST"):
+        if not name.startswith(("REPLAYS_", "INTERCEPT_")):
             assert got.get(f"retrywith_{metric}_total") is not None, metric
 
 
 LEAST = """retrywith_build_info retrywith_client_connections retrywith_requests_total retrywith_challenges_total
 retrywith_replays_total retrywith_unanswered_total retrywith_replay_upload_bytes_total retrywith_spool_bytes
 retrywith_spool_files retrywith_request_duration_seconds retrywith_upstream_connect_duration_seconds
-retrywith_upstream_connections retrywith_tunnels retrywith_dns_lookups_total retrywith_refused_total
-retrywith_log_dropped_total retrywith_config_last_reload_success_timestamp_seconds
+retrywith_upstream_connections retrywith_tunnels retrywith_intercepts_total retrywith_dns_lookups_total
+retrywith_refused_total retrywith_log_dropped_total retrywith_config_last_reload_success_timestamp_seconds
 retrywith_config_last_reload_successful process_cpu_seconds_total process_resident_memory_bytes process_open_fds
 process_max_fds process_start_time_seconds""".split()
 

@@ -1,6 +1,7 @@
 """TLS: which servers are believed, interception, the TLS listener. (P10)"""
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -275,6 +276,35 @@ def echo(sock):
     while data := sock.recv(65536):
         sock.sendall(data)
     return "ended"
+
+
+def intercepts(proxy):
+    """What /metrics counts of them, by result."""
+    port = int(re.search(r"admin on http://127\.0\.0\.1:(\d+)", proxy.said())[1])
+    with Client(("127.0.0.1", port)) as client:
+        text = client.ask("GET", "/metrics", [("Host", "localhost")]).text
+    return {result: int(n) for result, n in
+            re.findall(r'^retrywith_intercepts_total\{result="(\w+)"\} (\d+)$', text, re.MULTILINE)}
+
+
+def test_intercepts_are_counted(inside, secure, roads):
+    secure.on("/x", echoing)
+    proxy = inside("--admin", "127.0.0.1:0")
+    for _ in range(2):
+        with proxy.client() as client:
+            assert client.ask("GET", secure.url("/x")).status == 200
+    with proxy.client() as client:
+        client.tls = trusting(roads.servers.cert)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            client.ask("GET", secure.url("/x"))
+    peer = speaking_both(roads, echo)
+    with proxy.client() as client:
+        assert connect(client, peer.authority).status == 200
+        client.send(b"SSH-2.0-client\r\n")
+        assert client.reader.more()
+    wanted = {"opened": 2, "refused": 1, "blind": 1}
+    wait_until(lambda: intercepts(proxy) == wanted, "the counts")
+    peer.close()
 
 
 @pytest.mark.parametrize("first", [b"SSH-2.0-client\r\n", b"G", b"\x16\x03\x01\x00\x05\x02hello", b"\x16\x04", b"\x80\x2e\x02"])
