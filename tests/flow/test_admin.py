@@ -610,10 +610,11 @@ def test_the_page(admin, origin, browser, tmp_path):
     browser.wait("document.querySelector('#state').textContent.includes('no answer')")
 
 
-@pytest.mark.parametrize("width, dark", [(390, False), (390, True), (1200, True)])
-def test_the_page_fits(admin, origin, browser, tmp_path, width, dark):
+@pytest.mark.parametrize("width, dark", [(390, False), (390, True), (700, False), (1010, False), (1200, True)])
+def test_the_page_fits(start, origin, browser, tmp_path, width, dark):
     long = "/" + "x" * 300
     origin.on(long, echoing())
+    admin = Admin(start("--admin", "127.0.0.1:0", config=f'rule "{"orders" * 20}" {{\n}}\n'))
     with admin.proxy.client() as client:
         client.ask("GET", origin.url(long))
     browser.open(admin.url, width, 900, dark)
@@ -623,6 +624,27 @@ def test_the_page_fits(admin, origin, browser, tmp_path, width, dark):
     light = sum(map(int, re.findall(r"\d+", background)[:3])) > 384
     assert light != dark
     browser.screenshot(tmp_path / "page.png")
+    assert browser.problems() == []
+
+
+def test_many_origins_are_folded(start, origin, browser, tmp_path):
+    """The dearest are shown, and all of them when asked for."""
+    names = [f"app{i}.example" for i in range(30)]
+    (tmp_path / "hosts").write_text("".join(f"127.0.0.1 {name}\n" for name in names))
+    origin.on("/x", echoing())
+    admin = Admin(start("--admin", "127.0.0.1:0", "--hosts-file", tmp_path / "hosts"))
+    for name in names:
+        with admin.proxy.client() as client:
+            client.ask("GET", f"http://{name}:{origin.port}/x")
+    browser.open(admin.url)
+    browser.wait(DRAWN)
+    rows = "document.querySelectorAll('#origins tbody tr').length"
+    assert browser.evaluate(rows) == 16
+    assert browser.text("#origins button") == "all 30 origins"
+    browser.evaluate("document.querySelector('#origins button').click()")
+    assert browser.evaluate(rows) == 30
+    browser.evaluate("document.querySelector('#origins button').click()")
+    assert browser.evaluate(rows) == 16
     assert browser.problems() == []
 
 
