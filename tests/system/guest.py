@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import ssl
 import subprocess
 import threading
@@ -24,6 +25,7 @@ PROXY = ("127.0.0.1", 3128)
 ORIGIN = "http://127.0.0.1:8080"
 PACKAGE = "/root/retrywith.deb"
 RESULT = pathlib.Path("/root/result.json")
+METRICS = pathlib.Path("/root/metrics.txt")
 PATIENCE = 60
 
 
@@ -273,6 +275,63 @@ def bad_configuration_is_not_used():
     assert show("retrywith.service", "MainPID") == pid
 
 
+def reload_says_what_waits_for_a_restart():
+    CONF.write_text("spool-total = 1G\n")
+    run("systemctl", "reload", "retrywith")
+    wait(lambda: "before a restart: spool-total" in show("retrywith.service", "StatusText"),
+         "the status line")
+    CONF.write_text("")
+    run("systemctl", "restart", "retrywith")
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """An origin that answers when it is told to."""
+    begun, told = threading.Event(), threading.Event()
+
+    def do_GET(self):
+        Slow.begun.set()
+        Slow.told.wait(PATIENCE)
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"done")
+
+    def log_message(self, *words):
+        pass
+
+
+def stop_drains():
+    """An idle connection, a running exchange, a quiet tunnel, and a client that comes
+    meanwhile, each at `systemctl stop`."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 8082), Slow)
+    threading.Thread(target=server.serve_forever).start()
+    with configured('workers = 1\nconnect-ports = "8082"\n'):
+        idle, slow, late = (http.client.HTTPConnection(*PROXY, timeout=PATIENCE)
+                            for _ in range(3))
+        idle.request("GET", ORIGIN + "/plain")
+        idle.getresponse().read()
+        tunnel = socket.create_connection(PROXY, PATIENCE)
+        tunnel.sendall(b"CONNECT 127.0.0.1:8082 HTTP/1.1\r\nHost: 127.0.0.1:8082\r\n\r\n")
+        assert b" 200 " in tunnel.recv(1000)
+        slow.request("GET", "http://127.0.0.1:8082/slow")
+        assert Slow.begun.wait(PATIENCE)
+        pid = show("retrywith.service", "MainPID")
+        stop = subprocess.Popen(["systemctl", "stop", "retrywith.service"])
+        wait(lambda: "draining" in show("retrywith.service", "StatusText"), "the status line")
+        late.request("GET", ORIGIN + "/echo")
+        assert idle.sock.recv(1) == b"" and tunnel.recv(1) == b""
+        assert show("retrywith.service", "MainPID") == pid, "it did not wait"
+        Slow.told.set()
+        answer = slow.getresponse()
+        assert answer.status == 200 and answer.read() == b"done" and answer.will_close
+        assert stop.wait(PATIENCE) == 0
+        assert late.getresponse().status == 200, "the socket lost a client"
+        assert show("retrywith.service", "MainPID") not in (pid, "0")
+        assert "waits for 1 exchange and 1 tunnel" in journal(f"_PID={pid}")
+    server.shutdown()
+    server.server_close()
+
+
 def secrets_come_as_credentials():
     secret = ETC / "secrets/token"
     secret.write_text("s3cret-token\n")
@@ -397,6 +456,7 @@ def admin_by_a_path_in_the_configuration():
     with configured('admin = "unix:/run/retrywith/admin.sock"\n'):
         assert curl("/echo") == "200"
         text = ask_admin("/metrics", "/run/retrywith/admin.sock")
+        METRICS.write_text(text)                # for promtool, outside
         assert 'retrywith_replays_total{result="final"} 1' in text, text[:2000]
         ask_admin("/healthz", "/run/retrywith/admin.sock")
 
@@ -499,7 +559,7 @@ def purge_leaves_nothing():
 CHECKS = [
     first_request_starts_the_service, runs_in_its_sandbox, unit_is_tight_and_valid,
     reload_loses_nothing, restart_loses_nothing, upgrade_loses_nothing,
-    bad_configuration_is_not_used,
+    bad_configuration_is_not_used, reload_says_what_waits_for_a_restart, stop_drains,
     secrets_come_as_credentials, intercept_signs_with_a_credential,
     hanging_worker_is_restarted, instances_have_a_port_each, rotation_tears_no_line,
     journal_has_every_line, admin_by_a_path_in_the_configuration, admin_by_a_socket_unit,

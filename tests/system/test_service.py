@@ -120,6 +120,14 @@ def test_in_the_booted_system(results, name):
     assert seen["ok"], seen["said"]
 
 
+def test_promtool_is_content(results, system):
+    if not shutil.which("promtool"):
+        pytest.skip("promtool is not installed")
+    done = subprocess.run(["promtool", "check", "metrics"], capture_output=True, text=True,
+                          input=(system / "root/metrics.txt").read_text())
+    assert done.returncode == 0 and not done.stdout + done.stderr, done
+
+
 def test_lintian_is_content(package):
     if not shutil.which("lintian"):
         pytest.skip("lintian is not installed")
