@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.client import wait_until
+from kit.client import wait_for, wait_until
 from kit.origin import Origin, response
 from kit.program import BINARY
 
@@ -27,7 +27,7 @@ def test_jump(start, tmp_path, jump):
     go_on = threading.Event()
 
     def slow(call):
-        assert go_on.wait(20)
+        wait_for(go_on, "the clock to jump")
         call.send(response(200, b"late"))
     origin = Origin()
     origin.on("/now", response(200, b"at once"))

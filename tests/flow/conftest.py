@@ -91,7 +91,8 @@ def proxy(start):
 
 @pytest.fixture
 def origin(road, request):
-    """A scripted origin. At the end it must have seen well-formed requests only."""
+    """A scripted origin. At the end it must have seen well-formed requests only, and
+    what its responders asserted must have been so."""
     origin = Origin(tls=request.getfixturevalue("roads").server if road == "inside" else None)
     yield origin
     origin.close()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kit.client import chunked, wait_until
+from kit.client import chunked, wait_for, wait_until
 from kit.origin import challenge, response
 
 pytestmark = pytest.mark.by("plain", "inside", "listener")
@@ -622,7 +622,7 @@ def test_body_is_forwarded_while_it_is_received(client, origin):
         call.send(response(200, b"done"))
     origin.on("/x", responder, early=True)
     client.send(client.head("PUT", origin.url("/x"), [("Content-Length", "20")]) + b"first half")
-    assert got.wait(10)
+    wait_for(got, "the first half")
     client.send(b"and second")
     assert client.response().status == 200
 
@@ -670,7 +670,7 @@ def test_early_449_replays_at_once_from_octet_0(client, origin):
         early_449(call)
     origin.on("/x", responder, early=True)
     client.send(client.head("PUT", origin.url("/x"), [("Content-Length", str(len(BIG)))]) + BIG[:100_000])
-    assert began.wait(10), "the replay waits for the client"
+    wait_for(began, "the replay, which waits for the client")
     client.send(BIG[100_000:])
     assert client.response().status == 200
     assert len(origin.used()) == 2
@@ -791,7 +791,7 @@ def test_client_that_leaves_before_the_replay(proxy, origin):
     gone = threading.Event()
 
     def responder(call):
-        gone.wait(10)
+        wait_for(gone, "the client to leave")
         call.send(challenge("v", [("Retry-After", "1")]))
     origin.on("/x", responder)
     with proxy.client() as client:

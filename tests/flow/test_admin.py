@@ -19,7 +19,7 @@ import time
 import pytest
 
 from kit.ca import Authority
-from kit.client import Client, PATIENCE, wait_until
+from kit.client import Client, PATIENCE, wait_for, wait_until
 from kit.exposition import Exposition
 from kit.http1 import Reader
 from kit.origin import challenge, response
@@ -258,7 +258,7 @@ def test_draining_is_not_ready(start, origin):
     go = threading.Event()
 
     def wait(call):
-        go.wait(PATIENCE)
+        wait_for(go, "leave to answer")
         call.send(OK)
     origin.on("/x", wait)
     admin = Admin(start("--admin", "127.0.0.1:0", "--drain-timeout", "60s"))
@@ -754,7 +754,7 @@ def test_health(start, origin, tmp_path):
     held = threading.Event()
 
     def later(call):
-        assert held.wait(60)
+        wait_for(held, "leave to answer")
         call.send(response(200))
     origin.on("/later", later)
     with proxy.client() as client:

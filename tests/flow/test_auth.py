@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from kit.client import wait_until
+from kit.client import join, wait_until
 from kit.login import Digest, Windows, digest_of, log_in, token
 from kit.origin import challenge, response
 
@@ -135,8 +135,7 @@ def test_two_clients_at_once(proxy, origin, windows, scheme):
     threads = [threading.Thread(target=run, args=(u,)) for u in ("canary-one", "canary-two", "canary-three")]
     for t in threads:
         t.start()
-    for t in threads:
-        t.join(60)
+    join(*threads)
     assert not problems, problems
     assert len(origin.used()) == 3
     for c in origin.connections:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kit.client import Client, chunked, wait_until
+from kit.client import Client, PATIENCE, chunked, join, wait_for, wait_until
 from kit.origin import Origin, response
 
 OK = response(200, b"hello")
@@ -168,7 +168,7 @@ def test_two_at_once_need_two_connections(proxy, origin):
     barrier = threading.Barrier(2)
 
     def together(call):
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         call.send(OK)
     origin.on("/x", together)
     with proxy.client() as one, proxy.client() as two:
@@ -578,7 +578,7 @@ def test_a_slow_origin_does_not_cost_memory(start, origin):
     total = 64 << 20
 
     def slow(call):
-        go.wait(20)
+        wait_for(go, "the flow to stop")
         call.connection.origin.recording = False
         left = total - len(call.connection.reader.have)
         while left:
@@ -602,7 +602,7 @@ def test_a_slow_origin_does_not_cost_memory(start, origin):
         assert quiet * 65536 < total // 2, "the proxy swallowed the request"
         assert proxy.memory() - before < proxy.memory_allowance(6 << 20)
         go.set()
-        pusher.join(20)
+        join(pusher)
         answer = client.reader.raw_head()
         assert answer.startswith(b"HTTP/1.1 200")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.client import wait_until
+from kit.client import PATIENCE, wait_until
 from kit.origin import challenge, response
 from kit.program import BINARY, Proxy
 
@@ -111,7 +111,7 @@ class Trace:
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
 
     def calls(self):
         """Name and arguments of each, in order. Those that strace found under way,

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from kit.client import Client, trusting
+from kit.client import Client, join, trusting
 from kit.origin import Origin, challenge, response
 from kit.peer import Peer
 from kit.road import Inside, InsideProxy, ListenerProxy
@@ -61,7 +61,7 @@ class Picky(Origin):
         back = threading.Thread(target=pump, args=(there.recv, call.sock.sendall, call.sock.shutdown), daemon=True)
         back.start()
         pump(call.connection.recv, there.sendall, there.shutdown)
-        back.join(20)
+        join(back)
 
 
 @pytest.fixture

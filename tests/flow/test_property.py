@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from kit.client import chunked
+from kit.client import chunked, join
 from kit.origin import response
 
 EXCHANGES, CLIENTS = 400, 6
@@ -210,9 +210,7 @@ def test_any_mix(start, origin, seed, most):
                for i in range(CLIENTS)]
     for t in threads:
         t.start()
-    for t in threads:
-        t.join(120)
-    assert not any(t.is_alive() for t in threads)
+    join(*threads)
     for game in games:
         try:
             game.judge_origin()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kit.client import Client, wait_until
+from kit.client import Client, wait_for, wait_until
 from kit.origin import challenge, response
 from kit.program import BINARY
 
@@ -37,7 +37,7 @@ def test_term_drains(start, origin):
     go = threading.Event()
 
     def wait(call):
-        go.wait(20)
+        wait_for(go, "leave to answer")
         call.send(OK)
     origin.on("/x", wait)
     proxy = start("--drain-timeout", "60s")
@@ -61,7 +61,7 @@ def test_term_lets_a_449_come_to_its_end(start, origin):
         if call.request.has("Ms-Echo-Reply"):
             call.send(OK)
         else:
-            go.wait(20)
+            wait_for(go, "leave to answer")
             call.send(challenge("v", [("Connection", "close")]))
             call.close()
     origin.on("/x", slow)
@@ -210,7 +210,7 @@ def test_hup_under_way_does_not_hurt(start, origin):
     go = threading.Event()
 
     def wait(call):
-        go.wait(20)
+        wait_for(go, "leave to answer")
         call.send(OK)
     origin.on("/x", wait)
     proxy = start(config='via = "before"\n')

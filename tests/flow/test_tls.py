@@ -12,7 +12,7 @@ import time
 import pytest
 
 from kit.ca import Authority, self_signed, serving
-from kit.client import Client, trusting, wait_until
+from kit.client import Client, join, trusting, wait_until
 from kit.origin import Origin, challenge, response
 from kit.peer import Peer
 from kit.program import BINARY
@@ -557,8 +557,7 @@ def test_many_hosts(inside, roads, tmp_path):
     threads = [threading.Thread(target=ask, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert answers == [200] * 40
     origin.close()
 

@@ -292,7 +292,7 @@ class Play:
             self.next_response()
             self.responses.clear()
             if row.option("when") == "idle":
-                self.said.wait(PATIENCE)
+                self.hear_out()
                 time.sleep(PAUSE)
         request = self.request_head(MAIN)
         if row.option("upgrade"):
@@ -306,7 +306,7 @@ class Play:
         started = time.monotonic()
         self.sock.sendall(request)
         if any(kind == "replay" for kind, _ in row.expected) and row.option("when") == "early":
-            self.said.wait(PATIENCE)    # the replay wants the rest of the body
+            self.hear_out()             # the replay wants the rest of the body
             time.sleep(2 * PAUSE)
             self.sock.sendall(b"de")
         response = self.next_response(row.method)
@@ -321,6 +321,9 @@ class Play:
         self.read_on(response)
         if self.sentinel is None:
             self.ask_anew()
+
+    def hear_out(self):
+        assert self.said.wait(PATIENCE), "the origin never came to say its piece"
 
     def ask_anew(self):
         """The client's connection is gone: the next client's request to the same

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from judge import allowed, problems, verdict
 from kit.ca import Authority
-from kit.client import PATIENCE, Client, wait_until
+from kit.client import PATIENCE, Client, join, wait_until
 from kit.program import Proxy
 from stage import DEADLINE, Origins, Play
 
@@ -201,8 +201,7 @@ class Theatre:
         for _ in rows:
             id, verdicts, wrong = done.get(timeout=300)
             results[id] = (verdicts, wrong)
-        for player in players:
-            player.join(PATIENCE)
+        join(*players)
         return results
 
     def close(self):

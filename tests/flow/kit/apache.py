@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 
-from kit.client import wait_until
+from kit.client import PATIENCE, wait_until
 
 MODULES = "/usr/lib/apache2/modules"
 CONFIG = """
@@ -118,5 +118,5 @@ class Apache:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
         shutil.rmtree(self.root, ignore_errors=True)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 
-from kit.client import wait_until
+from kit.client import PATIENCE, wait_until
 
 # Nothing but the page: no update, no look-up of anybody's hosts.
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
@@ -95,7 +95,7 @@ class Browser:
     def close(self):
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

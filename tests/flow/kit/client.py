@@ -27,6 +27,17 @@ def wait_until(condition, what="", seconds=PATIENCE):
         time.sleep(0.01)
 
 
+def wait_for(event, what=""):
+    """A threading.Event; a wait that lapsed would let the test go on to something else."""
+    assert event.wait(PATIENCE), f"waited in vain: {what or 'an event'}"
+
+
+def join(*threads):
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), f"{thread.name} goes on and on"
+
+
 def say_goodbye(sock):
     """close_notify, without waiting for that of the peer."""
     sock.settimeout(0)

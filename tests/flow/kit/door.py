@@ -2,7 +2,7 @@
 import socket
 import threading
 
-from kit.client import PATIENCE
+from kit.client import PATIENCE, join
 
 
 class Door:
@@ -35,4 +35,4 @@ class Door:
         except OSError:
             pass
         self.sock.close()
-        self.thread.join(PATIENCE)
+        join(self.thread)

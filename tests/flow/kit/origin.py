@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 
-from kit.client import PATIENCE, abort, say_goodbye
+from kit.client import PATIENCE, abort, say_goodbye, wait_for
 from kit.door import Door
 from kit.http1 import Malformed, Reader
 
@@ -89,7 +89,7 @@ class Call:
     def stall(self):
         """Says nothing more until the peer leaves or the test is over."""
         self.over = True
-        self.origin.stopping.wait(PATIENCE)
+        wait_for(self.origin.stopping, "the end of the test")
 
 
 class Connection:
@@ -119,6 +119,8 @@ class Connection:
                 say_goodbye(self.sock)
         except Malformed as e:
             self.origin.malformed.append(e)
+        except AssertionError as e:
+            self.origin.failed.append(e)
         except (OSError, ValueError) as e:      # ValueError: closed while in use
             self.error = e
         finally:
@@ -158,6 +160,7 @@ class Origin:
         self.requests = []          # in the order of their heads
         self.connections = []
         self.malformed = []         # what the proxy should never have sent
+        self.failed = []            # what responders asserted in vain
         self.door = Door(Connection.serve, address, taken=self.take)
         self.port, self.authority = self.door.port, self.door.authority
         self.base = ("https://" if tls else "http://") + self.authority
@@ -202,6 +205,7 @@ class Origin:
         self.stopping.set()
         self.door.close()
         self.close_connections()
+        assert not self.failed, self.failed
 
     def close_connections(self):
         for connection in self.open_connections():

@@ -6,6 +6,7 @@ class Peer:
     def __init__(self, serve):
         self.serve = serve
         self.ended = []             # what serve() returned, or the exception
+        self.failed = []            # what serve() asserted in vain
         self.door = Door(self.one)
         self.port, self.authority = self.door.port, self.door.authority
 
@@ -14,8 +15,11 @@ class Peer:
             self.ended.append(self.serve(sock))
         except OSError as e:
             self.ended.append(e)
+        except AssertionError as e:
+            self.failed.append(e)
         finally:
             sock.close()
 
     def close(self):
         self.door.close()
+        assert not self.failed, self.failed
