@@ -6,6 +6,7 @@
 #ifndef WORKER_LANE_H
 #define WORKER_LANE_H
 
+#include "ground/arena.h"
 #include "net/conn.h"
 
 enum { LANE_IOV = 16 };
@@ -45,6 +46,8 @@ void lane_add(struct lane *l, struct str octets);
 void lane_add_file(struct lane *l, int fd, off_t at, size_t len, struct str after);
 /* Forgets what waits; moved stays. */
 void lane_drop(struct lane *l);
+/* A copy of what waits, but for a file, as octets of their own. STR_NONE: no room. */
+struct str lane_copy(const struct lane *l, struct arena *a);
 /* IO_DONE: all of it is with the kernel. IO_WANT_WRITE: some is left, and
  * WRITABLE will come. IO_FAILED: the peer is gone. */
 enum io lane_flush(struct lane *l, struct conn *to);

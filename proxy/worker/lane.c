@@ -34,6 +34,21 @@ void lane_drop(struct lane *l)
 	l->after = STR_NONE;
 }
 
+struct str lane_copy(const struct lane *l, struct arena *a)
+{
+	size_t sum = 0;
+	char *copy, *to;
+
+	for (unsigned i = l->at; i < l->n; i++)
+		sum += l->v[i].iov_len;
+	copy = to = arena_get(a, sum + 1);
+	if (!copy)
+		return STR_NONE;
+	for (unsigned i = l->at; i < l->n; i++)
+		to = mempcpy(to, l->v[i].iov_base, l->v[i].iov_len);
+	return (struct str){ copy, sum };
+}
+
 static void advance(struct lane *l, size_t put)
 {
 	l->moved += put;

@@ -147,10 +147,12 @@ static void run_direction(struct tunnel *n, struct direction *d)
 			POST(t, .event = RESPONSE_ENDED);
 		return;
 	}
-	if ((d == &n->up) == (m == MOVE_FROM_LOST))
+	if ((d == &n->up) == (m == MOVE_FROM_LOST)) {
+		conn_abort(t->upstream);	/* what was cut must not look whole here either */
 		transaction_lose_client(t);
-	else
+	} else {
 		transaction_lose_upstream(t, WHY_DONE);
+	}
 }
 
 static void renew(struct transaction *t)
@@ -189,19 +191,22 @@ static struct str opening(struct transaction *t)
 	return response_head(&t->response, &x, t->arena);
 }
 
-/* The head, and behind it what the upstream may have said already. */
-static bool open_down(struct tunnel *n, struct str head, struct buf *said)
+/* What an interim head has left to say, the head, and behind it what the upstream
+ * may have said already. */
+static bool open_down(struct tunnel *n, struct str before, struct str head, struct buf *said)
 {
 	struct str rest = buf_unread(said);
-	struct iovec room;
+	size_t all = before.len + head.len + rest.len;
+	char *to;
 
-	if (!buf_grow(&n->down.buf, (uint32_t)(head.len + rest.len)))
+	if (!before.at || !head.at || !buf_grow(&n->down.buf, (uint32_t)all))
 		return false;
-	room = buf_room(&n->down.buf);
-	memcpy(room.iov_base, head.at, head.len);
+	to = buf_room(&n->down.buf).iov_base;
+	to = mempcpy(to, before.at, before.len);
+	to = mempcpy(to, head.at, head.len);
 	if (rest.len)
-		memcpy((char *)room.iov_base + head.len, rest.at, rest.len);
-	buf_filled(&n->down.buf, head.len + rest.len);
+		memcpy(to, rest.at, rest.len);
+	buf_filled(&n->down.buf, all);
 	buf_give(said);
 	return true;
 }
@@ -209,14 +214,14 @@ static bool open_down(struct tunnel *n, struct str head, struct buf *said)
 static struct tunnel *tunnel_new(struct transaction *t)
 {
 	struct tunnel *n = arena_zero(t->arena, sizeof *n);
-	struct str head = opening(t);
+	struct str head = opening(t), before = lane_copy(&t->down, t->arena);
 
 	if (!n || !arena_at_end(t->arena, free_blocks, n))
 		return NULL;
 	n->t = t;
 	n->up = (struct direction){ .from = t->session->client, .to = t->upstream };
 	n->down = (struct direction){ .from = t->upstream, .to = t->session->client };
-	return head.at && open_down(n, head, &t->up_in) ? n : NULL;
+	return open_down(n, before, head, &t->up_in) ? n : NULL;
 }
 
 void tunnel_begin(struct transaction *t)
@@ -233,6 +238,7 @@ void tunnel_begin(struct transaction *t)
 		transaction_fail(t, WHY_OUT_OF_MEMORY);
 		return;
 	}
+	lane_drop(&t->down);
 	n->up.buf = s->in;
 	s->in = (struct buf){ NULL, 0, 0, 0 };
 	s->phase = SESSION_TUNNEL;

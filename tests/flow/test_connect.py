@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kit.client import abort, wait_until
+from kit.client import abort, join, wait_until
 from kit.origin import challenge
 
 pytestmark = pytest.mark.not_by("inside", why="tunnels of what is not TLS; test_tls.py has those")
@@ -110,7 +110,7 @@ def test_large_amounts_both_ways_at_once(open_proxy, peer):
         sender = threading.Thread(target=client.send, args=(BIG,))
         sender.start()
         assert read_exactly(client, len(BIG)) == BIG
-        sender.join(20)
+        join(sender)
 
 
 def test_both_ends_close(open_proxy, peer):
@@ -123,14 +123,21 @@ def test_both_ends_close(open_proxy, peer):
     assert server.ended == ["ended"]
 
 
-def test_reset_by_the_client_ends_the_other_side(open_proxy, peer):
-    server = peer(echo)
+def test_reset_by_the_client_is_not_a_clean_end(open_proxy, peer):
+    def take(sock):
+        try:
+            while sock.recv(100):
+                pass
+        except ConnectionResetError:
+            return "reset"
+        return "ended"
+    server = peer(take)
     with open_proxy.client() as client:
         tunnel(client, server.authority)
         client.send(b"x")
-        read_exactly(client, 1)
         client.reset()
     wait_until(lambda: server.ended, "the server side to end")
+    assert server.ended == ["reset"]
 
 
 def test_reset_by_the_server_is_not_a_clean_end(open_proxy, peer):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from kit.client import wait_until
+from kit.client import PATIENCE, wait_until
 from kit.login import token
 from kit.origin import challenge, response
 
@@ -54,8 +54,25 @@ class OneConnection:
             sock.sendall(self.piece)
         except ConnectionError:
             pass
-        self.then.wait(60)
+        self.then.wait(PATIENCE)        # who says when waits for this thread
         sock.close()
+
+
+class SlowReader(socket.socket):
+    """A client that has room for very little."""
+
+    def __init__(self, proxy):
+        super().__init__()
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        self.settimeout(PATIENCE)
+        self.connect(proxy.address)
+
+    def ask(self, url, fields=""):
+        host = url.split("/")[2]
+        self.sendall(f"GET {url} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode())
+        time.sleep(0.5)                 # until the proxy can send no more
+        return self
 
 
 def test_a_long_449_behind_a_large_head_keeps_its_octets(start, origin):
@@ -109,13 +126,7 @@ def test_our_words_go_behind_an_interim_head_that_is_half_sent(start):
     proxy = start()
     gone = threading.Event()
     origin = OneConnection(hints(58000) * 3, gone)
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-        sock.connect(proxy.address)
-        sock.settimeout(60)
-        sock.sendall(f"GET {origin.url} HTTP/1.1\r\nHost: 127.0.0.1:{origin.port}\r\n\r\n".encode())
-        time.sleep(0.5)                 # until the proxy can send no more
+    with SlowReader(proxy).ask(origin.url) as sock:
         gone.set()
         wait_until(lambda: not origin.thread.is_alive(), "the origin to go")
         time.sleep(0.5)
@@ -125,6 +136,20 @@ def test_our_words_go_behind_an_interim_head_that_is_half_sent(start):
     for head in heads[:-1]:
         lines = head.split(b"\r\n")
         assert not any(b"HTTP/1.1" in line for line in lines[1:] if not line.startswith(b"Via:")), lines[-3:]
+
+
+def test_a_101_goes_behind_an_interim_head_that_is_half_sent(start):
+    """It stood in the middle of that head."""
+    proxy = start()
+    gone = threading.Event()
+    origin = OneConnection(hints(58000) * 3 + b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+                           b"Upgrade: foo\r\n\r\nfoo speaks", gone)
+    with SlowReader(proxy).ask(origin.url, "Connection: Upgrade\r\nUpgrade: foo\r\n") as sock:
+        gone.set()
+        heads = read_all(sock).split(b"\r\n\r\n")
+    assert [head[:12] for head in heads] == [b"HTTP/1.1 103"] * 3 + [b"HTTP/1.1 101", b"foo speaks"]
+    assert not any(b"HTTP/1.1" in line for head in heads for line in head.split(b"\r\n")[1:]
+                   if not line.startswith(b"Via:"))
 
 
 def test_top_survives_a_listener_that_hangs_up(tmp_path):
