@@ -163,17 +163,27 @@ void deliver_end(struct transaction *t)
 
 /* -- to the kernel ---------------------------------------------------------------- */
 
+/* A response comes in, or is about to. What the client has still to take may be an
+ * interim one: then too, nobody reads more for it. */
+static bool receives(const struct transaction *t)
+{
+	return t->exchange.state == EX_SEND || t->exchange.state == EX_DRAIN ||
+	       t->exchange.state == EX_STREAM;
+}
+
 static void client_slow(struct transaction *t)
 {
 	struct session *s = t->session;
 
 	if (!deadline_is_set(&s->deadline) || s->deadline.class != DEADLINE_WRITE)
 		deadline_set(&t->worker->net.deadlines, &s->deadline, DEADLINE_WRITE);
-	if (t->upstream && t->exchange.state == EX_STREAM && !t->upstream_waits) {
-		t->upstream_waits = true;
+	if (!t->upstream || !receives(t))
+		return;
+	if (!t->upstream_waits)
 		conn_pause(t->upstream);
+	t->upstream_waits = true;
+	if (t->exchange.state == EX_STREAM)
 		deadline_clear(&t->worker->net.deadlines, &t->deadline);
-	}
 }
 
 static void client_took_all(struct transaction *t)

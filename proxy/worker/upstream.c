@@ -155,7 +155,7 @@ static void begin_attempt(struct transaction *t)
 	t->span = 0;
 	/* What is left of the last attempt's response answers nothing now. */
 	buf_used(&t->up_in, buf_unread(&t->up_in).len);
-	t->last_loaded = t->send_failed = t->heard = false;
+	t->last_loaded = t->send_failed = t->heard = t->upstream_waits = false;
 	/* Nor is what ended it the reason of anything any more. */
 	t->why = WHY_DONE;
 	t->detail[0] = '\0';

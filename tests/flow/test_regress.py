@@ -152,6 +152,21 @@ def test_a_101_goes_behind_an_interim_head_that_is_half_sent(start):
                    if not line.startswith(b"Via:"))
 
 
+@pytest.mark.parametrize("interims", [13, 15])
+@pytest.mark.parametrize("status", [200, 449])
+def test_a_response_behind_interim_heads_that_wait(start, interims, status):
+    """With so many that no more had room, nobody looked again at what stood behind them."""
+    proxy = start("--response-timeout", "15s", "--max-replays", "0")
+    gone = threading.Event()
+    origin = OneConnection(hints(12000) * interims + response(status, b"hello"), gone)
+    with SlowReader(proxy).ask(origin.url, "Connection: close\r\n") as sock:
+        got = read_all(sock)
+        gone.set()
+    assert got.count(b"HTTP/1.1 103 ") == interims
+    assert got.rpartition(b"\r\n\r\n")[0].rpartition(b"\r\n\r\n")[2].startswith(b"HTTP/1.1 %d " % status)
+    assert got.endswith(b"\r\n\r\nhello")
+
+
 def test_top_survives_a_listener_that_hangs_up(tmp_path):
     path = tmp_path / "admin"
     with socket.socket(socket.AF_UNIX) as door:
