@@ -118,7 +118,7 @@ static enum why count_down(struct transaction *t)
 
 	if (!found || (t->request.kind != METHOD_TRACE && t->request.kind != METHOD_OPTIONS))
 		return WHY_DONE;
-	if (!str_to_u64(found->value, &left))
+	if (headers_next(fields, HEADER_MAX_FORWARDS, found) || !str_to_u64(found->value, &left))
 		return WHY_BAD_FIELD;
 	if (left == 0)
 		return WHY_ANSWERED_HERE;

@@ -167,6 +167,14 @@ def test_a_response_behind_interim_heads_that_wait(start, interims, status):
     assert got.endswith(b"\r\n\r\nhello")
 
 
+def test_two_max_forwards_are_refused(client, origin):
+    """The first was counted down, the second passed on as it was."""
+    origin.on("/x", OK)
+    answer = client.ask("OPTIONS", origin.url("/x"), [("Max-Forwards", "5"), ("Max-Forwards", "0")])
+    assert answer.status == 400
+    assert not origin.requests
+
+
 def test_top_survives_a_listener_that_hangs_up(tmp_path):
     path = tmp_path / "admin"
     with socket.socket(socket.AF_UNIX) as door:
