@@ -803,6 +803,26 @@ def test_client_that_leaves_before_the_replay(proxy, origin):
     assert len(origin.requests) == 1
 
 
+def test_client_that_leaves_while_the_replay_waits(proxy, origin):
+    """Its delay is over with it: the next exchange, in the same memory, has its own."""
+    seen = []
+
+    def responder(call):
+        seen.append((call.request.path, time.monotonic()))
+        call.send(response(200) if call.request.has("Ms-Echo-Reply") else challenge("v", [("Retry-After", "1")]))
+    origin.on("*", responder)
+    with proxy.client() as client:
+        client.request("GET", origin.url("/gone"))
+        wait_until(lambda: seen, "the request")
+        time.sleep(0.4)                 # until the delay is under way
+        client.reset()
+    proxy.wait_lines()
+    with proxy.client() as client:
+        assert client.ask("GET", origin.url("/stays")).status == 200
+    assert [path for path, _ in seen] == ["/gone", "/stays", "/stays"]
+    assert seen[2][1] - seen[1][1] >= 0.998
+
+
 # 8. What the client can see, and what the log says.
 
 def test_client_sees_the_final_response_only(client, origin):

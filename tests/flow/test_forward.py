@@ -607,6 +607,38 @@ def test_a_slow_origin_does_not_cost_memory(start, origin):
         assert answer.startswith(b"HTTP/1.1 200")
 
 
+def without_last_chunk(call):
+    call.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    call.fin()
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_a_response_without_its_last_chunk_is_cut(proxy, origin, version):
+    """To HTTP/1.0 the end of the stream would be the end of the body."""
+    origin.on("/x", without_last_chunk)
+    with proxy.client() as client:
+        client.send(client.head("GET", origin.url("/x"), version=version))
+        got = b""
+        with pytest.raises(ConnectionResetError):
+            while piece := client.recv(65536):
+                got += piece
+    assert not got.endswith(b"0\r\n\r\n")
+    assert proxy.wait_lines()[0]["why"] == "response-incomplete"
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 411 Length Required\r\n\r\nno chunks", b""])
+def test_an_origin_that_knows_no_chunks_says_so(client, origin, answer):
+    """R068: servers are taken to know them. One that refuses is heard, and asked once."""
+    def refuse(call):
+        call.send(answer)
+        call.close()
+    origin.on("/x", refuse, early=True)
+    got = client.ask("POST", origin.url("/x"), body=[b"abc", b"def"])
+    assert got.status == (411 if answer else 502)
+    assert not answer or got.body == b"no chunks"
+    assert len(origin.connections) == 1
+
+
 # Bad input.
 
 BAD_REQUESTS = {
