@@ -108,6 +108,8 @@ def test_sidecar_of_a_pod(manifest):
     mounts = {m["mountPath"]: volumes[m["name"]] for m in proxy["volumeMounts"]}
     spool = mounts[value(text, "spool-dir")]["emptyDir"]
     assert amount(spool["sizeLimit"]) > amount(value(text, "spool-total"))
+    memory = re.match(r"\S+", value(text, "memory-total"))[0]
+    assert amount(memory) <= amount(proxy["resources"]["limits"]["memory"]) * 3 / 4, "it would be killed, not refuse"
     assert mounts["/etc/retrywith"]["configMap"] == {"name": "retrywith"}
     assert proxy["args"] == ["-c", "/etc/retrywith/retrywith.conf"]
     assert pod["terminationGracePeriodSeconds"] > int(value(text, "drain-timeout").rstrip("s"))
