@@ -144,7 +144,7 @@ static void print_result(const struct transaction *t, int status)
 	if (t->why != WHY_DONE)
 		printf("  failed      %s: %s%s%s\n", why_name(t->why), why_text(t->why),
 		       *t->detail ? ": " : "", t->detail);
-	printf("  result      %u, %llu octets: %s%s\n", t->status,
+	printf("  result      %u, %llu octets with its head: %s%s\n", t->status,
 	       (unsigned long long)t->down.moved, words[status],
 	       status == EXIT_SUCCESS && t->challenges ? ", which never sees the 449" : "");
 }

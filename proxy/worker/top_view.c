@@ -222,12 +222,14 @@ static void put_last(struct screen *s, const json_t *stats)
 	put(s, "%s", "");
 	put(s, "%9s %7s %6s %4s %-15s %s", "AGO", "TOOK", "STATUS", "SENT", "449", "REQUEST");
 	json_array_foreach(list, i, x) {
+		double status = number(x, "status");
 		const char *why = text(x, "unanswered");
 
+		if (!*why)
+			why = status >= 500 || status == 0 ? "failed" : "answered";
 		put(s, "%9s %7s %6.0f %4.0f %-15s %s %s", ago(since, number(stats, "time") - number(x, "time")),
-		    top_span(took, number(x, "ms") / 1000), number(x, "status"),
-		    number(x, "attempts"), *why ? why : "answered", text(x, "method"),
-		    text(x, "url"));
+		    top_span(took, number(x, "ms") / 1000), status,
+		    number(x, "attempts"), why, text(x, "method"), text(x, "url"));
 	}
 }
 

@@ -54,7 +54,9 @@ static const char stats[] =
 	"\"last\":[{\"time\":1099,\"method\":\"PUT\",\"url\":\"https://a.example:443/\\u001b[2Jx\","
 	"\"status\":200,\"ms\":31,\"attempts\":2,\"unanswered\":\"\"},"
 	"{\"time\":1040,\"method\":\"GET\",\"url\":\"http://b.example:80/\",\"status\":449,\"ms\":5,"
-	"\"attempts\":1,\"unanswered\":\"no-header\"}]}";
+	"\"attempts\":1,\"unanswered\":\"no-header\"},"
+	"{\"time\":1041,\"method\":\"GET\",\"url\":\"http://c.example:80/\",\"status\":502,\"ms\":5,"
+	"\"attempts\":2,\"unanswered\":\"\"}]}";
 
 static void test_all(void **state)
 {
@@ -67,7 +69,9 @@ static void test_all(void **state)
 		   "   100 ms       1 s   1.5 MiB       now\n");
 	assert_has("http://b.example:80                             3        0      0      0      3"
 		   "        -         -         -       1 m\n");
+	assert_has("   200    2 answered        PUT https://a.example:443/");
 	assert_has("   449    1 no-header       GET http://b.example:80/\n");
+	assert_has("   502    2 failed          GET http://c.example:80/\n");
 }
 
 static void test_nothing_steers_the_terminal(void **state)
