@@ -63,6 +63,25 @@ static void challenge_on_one_connection(void **state)
 	     { F(.event = CLIENT_TOOK_ALL), DO_FINISH, EX_OVER });
 }
 
+/* A connection whose request was cut short is never kept, whatever the response said. */
+static void early_answer(void **state)
+{
+	PLAY({ F(.event = GOT_REQUEST, .keep = true), DO_OPEN, EX_OPEN },
+	     { F(.event = GOT_UPSTREAM), DO_SEND, EX_SEND },
+	     { F(.event = GOT_RESPONSE), DO_STREAM, EX_STREAM },
+	     { F(.event = RESPONSE_ENDED, .keep = true), DO_DROP_UPSTREAM, EX_FLUSH },
+	     { F(.event = CLIENT_TOOK_ALL), DO_FINISH, EX_OVER });
+}
+
+static void early_challenge_that_is_read(void **state)
+{
+	PLAY({ F(.event = GOT_REQUEST, .keep = true), DO_OPEN, EX_OPEN },
+	     { F(.event = GOT_UPSTREAM), DO_SEND, EX_SEND },
+	     { F(.event = GOT_RESPONSE, .challenge = true), DO_DRAIN, EX_DRAIN },
+	     { F(.event = RESPONSE_ENDED, .keep = true), DO_DROP_UPSTREAM | DO_ASK, EX_ANSWER },
+	     { F(.event = GOT_ANSWER), DO_OPEN_NEW, EX_OPEN });
+}
+
 static void early_challenge_then_loss(void **state)
 {
 	PLAY({ F(.event = GOT_REQUEST, .keep = true), DO_OPEN, EX_OPEN },
@@ -229,6 +248,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_get),
 		cmocka_unit_test(challenge_on_one_connection),
+		cmocka_unit_test(early_answer),
+		cmocka_unit_test(early_challenge_that_is_read),
 		cmocka_unit_test(early_challenge_then_loss),
 		cmocka_unit_test(replay_cannot_be_sent),
 		cmocka_unit_test(stale_connection),

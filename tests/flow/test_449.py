@@ -850,6 +850,7 @@ def test_proxy_status_can_be_turned_off(start, origin):
 
 
 def test_proxy_status_of_others_is_kept(client, origin):
+    """R164."""
     origin.on("/x", [challenge("v"), response(200, b"", [("Proxy-Status", "other; error=dns_error")])])
     values = client.ask("GET", origin.url("/x")).all("Proxy-Status")
     assert ", ".join(values).startswith("other; error=dns_error, retrywith")

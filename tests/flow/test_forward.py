@@ -246,6 +246,21 @@ def test_stale_idle_connection_is_not_retried_for_others(client, origin, method)
     assert len(seen) == 2
 
 
+def test_an_answer_that_had_begun_is_not_asked_for_again(client, origin):
+    """On a reused connection too: the request has arrived."""
+    def cut_the_second(call):
+        if len(origin.requests) == 1:
+            call.send(OK)
+        else:
+            call.send(b"HTTP/1.1 2")
+            call.close()
+    origin.on("/x", cut_the_second)
+    assert client.ask("GET", origin.url("/x")).status == 200
+    client.request("GET", origin.url("/x"))
+    raw_error(client, 502, "http_response_incomplete")
+    assert len(origin.requests) == 2
+
+
 @pytest.mark.not_by("inside", why="the connection of CONNECT was used before")
 def test_fresh_connection_is_not_retried(client, origin):
     origin.on("/x", lambda call: call.close())
@@ -524,6 +539,18 @@ def test_upgrade_behind_100_continue(client, origin):
     assert client.reader.take(5) == b"first"
 
 
+def test_upgrade_ahead_of_the_end_of_the_request(client, origin):
+    """What comes behind would be half HTTP, half not: nobody switches."""
+    def switch(call):
+        call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        call.wait_for_end()
+    origin.on("/ws", switch, early=True)
+    client.send(client.head("POST", origin.url("/ws"), [("Connection", "Upgrade"), ("Upgrade", "websocket"),
+                                                        ("Content-Length", "10")]) + b"hello")
+    raw_error(client, 502, "http_upgrade_failed")
+    assert client.ended()
+
+
 def test_refused_upgrade_is_a_plain_answer(client, origin):
     origin.on("/ws", OK)
     for _ in range(2):
@@ -672,6 +699,7 @@ BAD_REQUESTS = {
 
 @pytest.mark.parametrize("data, status", BAD_REQUESTS.values(), ids=BAD_REQUESTS)
 def test_bad_requests(client, origin, data, status):
+    """R027, R054."""
     try:
         client.send(data.replace(b"{O}:0", b"127.0.0.1:0").replace(b"{O}", origin.authority.encode()))
     except ConnectionError:
@@ -679,6 +707,24 @@ def test_bad_requests(client, origin, data, status):
     raw_error(client, status, "http_request_error")
     assert client.ended()
     assert not origin.requests
+
+
+def test_chunk_extensions_without_end(client, origin):
+    """R139."""
+    origin.on("/x", OK)
+    client.send(client.head("POST", origin.url("/x"), [("Transfer-Encoding", "chunked")]))
+    client.send(b"3;" + b"e" * 20000)
+    raw_error(client, 413, "http_request_error")
+    assert client.ended()
+    assert not any(r.complete for r in origin.requests)
+
+
+def test_proxy_connection_decides_nothing(client, origin):
+    """R093: neither the client's nor the origin's."""
+    origin.on("/x", response(200, b"hello", [("Proxy-Connection", "close")]))
+    for _ in range(3):
+        assert client.ask("GET", origin.url("/x"), [("Proxy-Connection", "close")]).status == 200
+    assert len(origin.used()) == 1
 
 
 def test_bad_chunk_after_a_good_head(proxy, origin):

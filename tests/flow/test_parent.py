@@ -129,6 +129,25 @@ def test_a_407_of_the_parent_is_a_502(start, picky):
     assert len(above.requests) == 2
 
 
+def test_a_length_in_the_parents_200_means_nothing(start, peer):
+    """R049: nor does a coding: a tunnel begins behind the head."""
+    def serve(sock):
+        got = b""
+        while b"\r\n\r\n" not in got:
+            got += sock.recv(65536)
+        sock.sendall(b"HTTP/1.1 200 Go ahead\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nfirst octets")
+        while sock.recv(65536):
+            pass
+    with start("--connect-ports", "1-65535", *parent(peer(serve), login="")).client() as client:
+        client.send(client.head("CONNECT", "far.example:443"))
+        head = client.reader.response_head("CONNECT")
+        assert head.status == 200
+        assert not head.has("Content-Length") and not head.has("Transfer-Encoding")
+        while len(client.reader.have) < 12:
+            assert client.reader.more()
+        assert client.reader.have == b"first octets"
+
+
 def test_a_refusal_of_the_parent(start, picky):
     above = picky(refusal=response(403, b"no", reason="Not For You"))
     with start("--connect-ports", "1-65535", *parent(above)).client() as client:

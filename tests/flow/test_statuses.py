@@ -20,8 +20,8 @@ def told(client, status, token):
     assert answer is not None, "closed without a word"
     assert (answer.status, f"error={token}" in answer.one("Proxy-Status")) == (status, True), answer.head
     assert answer.complete and answer.text.count("\n") == 1
-    if "close" in answer.tokens("Connection"):
-        assert client.ended()
+    assert "close" in answer.tokens("Connection")
+    assert client.ended()
 
 
 def test_name_server_is_silent(start):
@@ -149,6 +149,28 @@ def test_request_stops(start, origin):
         with proxy.client() as client:
             client.send(octets)
             told(client, 408, "http_request_error")
+
+
+@pytest.mark.parametrize("line, fields, status", [
+    (b"HEAD http://169.254.169.254/ HTTP/1.1\r\n", b"Host: 169.254.169.254\r\n\r\n", 403),
+    (b"HEAD http://h.invalid/ HTTP/1.1\r\n", b"Bad Name: 1\r\n\r\n", 400),
+    (b"HEAD http://h.invalid/ HTTP/1.1\r\n", b"A: " + b"a" * 262144, 431),     # never seen whole
+], ids=["refused", "malformed", "too large"])
+def test_head_gets_no_content(start, line, fields, status):
+    """Whatever is wrong with it (RFC 9110 9.3.2)."""
+    got = b""
+    with start().client() as client:
+        try:
+            client.send(line + fields)
+        except ConnectionError:
+            pass                    # refused while we were still talking
+        try:
+            while piece := client.recv(65536):
+                got += piece
+        except ConnectionError:
+            pass
+    assert got.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nContent-Length: " in got and got.endswith(b"\r\n\r\n") and got.count(b"\r\n\r\n") == 1
 
 
 def test_refusal_with_much_unread(start, origin):
