@@ -22,7 +22,7 @@ struct tls_options {
 	bool shown;			/* TLS_SERVER without files: each tls gets tls_show() */
 	int min_version;		/* TLS1_VERSION ..; 0: TLS 1.2. Below 1.2 old ciphers and
 					 * digests come with it; what is asked of certificates stays */
-	const char *alpn;		/* "http/1.1" */
+	const char *alpn;		/* "http/1.1,http/1.0": the better first; or NULL */
 };
 
 struct tls_ctx;

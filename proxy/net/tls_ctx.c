@@ -29,7 +29,7 @@ struct tls_ctx {
 	SSL_CTX *ssl;
 	unsigned refs;
 	enum tls_role role;
-	unsigned char alpn[256];	/* length octet, name */
+	unsigned char alpn[256];	/* length octet, name, ... */
 	unsigned alpn_len;
 	unsigned char pin[32];
 	struct memory memory[SESSIONS];	/* by hash; the newer one stays */
@@ -172,19 +172,18 @@ static int no_password(char *room, int size, int writing, void *arg)
 	return 0;
 }
 
+/* What we like best of what the client offers. */
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 		   const unsigned char *in, unsigned in_len, void *arg)
 {
 	const struct tls_ctx *c = arg;
+	unsigned char *chosen;
 
-	for (unsigned i = 0; i < in_len && i + in[i] < in_len; i += 1u + in[i]) {
-		if (in[i] + 1u != c->alpn_len || memcmp(in + i, c->alpn, c->alpn_len) != 0)
-			continue;
-		*out = in + i + 1;
-		*out_len = in[i];
-		return SSL_TLSEXT_ERR_OK;
-	}
-	return SSL_TLSEXT_ERR_ALERT_FATAL;
+	if (SSL_select_next_proto(&chosen, out_len, c->alpn, c->alpn_len, in, in_len) !=
+	    OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	*out = chosen;
+	return SSL_TLSEXT_ERR_OK;
 }
 
 static bool fault(char *why, size_t size, const char *what)
@@ -212,16 +211,23 @@ static bool use_identity(struct tls_ctx *c, const struct tls_options *o, char *w
 	return true;
 }
 
+/* "a,b" becomes 1 a 1 b: a length octet takes the place of each comma. */
 static bool use_alpn(struct tls_ctx *c, const char *alpn, char *why, size_t size)
 {
-	size_t len = alpn ? strlen(alpn) : 0;
+	size_t len = alpn ? strlen(alpn) : 0, from = 0;
 
 	if (len == 0)
 		return true;
-	if (len > 255)
+	if (len >= sizeof(c->alpn))
 		return fault(why, size, "alpn");
-	c->alpn[0] = (unsigned char)len;
-	memcpy(c->alpn + 1, alpn, len);
+	for (size_t i = 0; i <= len; i++) {
+		if (i < len && alpn[i] != ',') {
+			c->alpn[i + 1] = (unsigned char)alpn[i];
+			continue;
+		}
+		c->alpn[from] = (unsigned char)(i - from);
+		from = i + 1;
+	}
 	c->alpn_len = (unsigned)len + 1;
 	if (c->role == TLS_SERVER)
 		SSL_CTX_set_alpn_select_cb(c->ssl, on_alpn, c);

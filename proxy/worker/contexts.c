@@ -28,17 +28,20 @@ static struct tls_options towards_upstream(const struct config *c, const struct 
 	return o;
 }
 
+/* Old clients say that they are old. */
+static const char towards_clients[] = "http/1.1,http/1.0";
+
 static struct tls_options for_listeners(const struct config *c)
 {
 	return (struct tls_options){
-		.role = TLS_SERVER, .min_version = c->client_tls_min, .alpn = "http/1.1",
+		.role = TLS_SERVER, .min_version = c->client_tls_min, .alpn = towards_clients,
 		.cert_file = file_of(c->listen_cert), .key_file = file_of(c->listen_key),
 	};
 }
 
 static struct tls_options for_inside(const struct config *c)
 {
-	return (struct tls_options){ .role = TLS_SERVER, .shown = true, .alpn = "http/1.1",
+	return (struct tls_options){ .role = TLS_SERVER, .shown = true, .alpn = towards_clients,
 				     .min_version = c->client_tls_min };
 }
 

@@ -239,11 +239,13 @@ static enum io shake_two(struct tls *a, struct tls *b, enum io *of_b)
 static void test_our_server(void **state)
 {
 	static const struct { const char *alpn; bool fine; } row[] = {
-		{ "http/1.1", true }, { NULL, true }, { "h2", false },
+		{ "http/1.1", true }, { NULL, true }, { "h2", false }, { "http/1.0", true },
+		{ "h2,http/1.0", true }, { "http/1.0,http/1.1", true }, { "http/1", false },
 	};
 	char cert[64], key[64];
 	struct tls_options s = { .role = TLS_SERVER, .cert_file = path(cert, "c.pem"),
-				 .key_file = path(key, "k.pem"), .alpn = "http/1.1" };
+				 .key_file = path(key, "k.pem"),
+				 .alpn = "http/1.1,http/1.0" };
 	struct tls_ctx *server;
 
 	save(&good, cert, key);
