@@ -18,6 +18,7 @@ struct pool_key {
 	struct tls_ctx *tls;		/* NULL: plain */
 	struct str tls_name;		/* the name to verify; empty: host */
 	const struct pool_via *via;	/* NULL: directly */
+	struct str via_fields;		/* what its `pass` is to say besides; tells no keys apart */
 };
 
 typedef void via_fn(void *arg, enum why why, const char *detail);

@@ -169,6 +169,7 @@ void upstream_pump(struct transaction *t);
 void upstream_keep(struct transaction *t);
 void upstream_drop(struct transaction *t);
 void upstream_blind(struct transaction *t);	/* a plain connection for a tunnel */
+struct str transaction_via(struct transaction *t, uint8_t minor);	/* what we add; empty: nothing */
 bool upstream_in_absolute_form(const struct transaction *t);	/* to a parent */
 void upstream_release(struct transaction *t);	/* send the body that was held */
 struct attempt *attempt_now(struct transaction *t);

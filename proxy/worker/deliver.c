@@ -7,15 +7,6 @@
 
 enum { SPLICE_FROM = 4 * BUF_BLOCK };	/* octets left that make splicing pay */
 
-static struct str our_via(struct transaction *t, uint8_t minor)
-{
-	struct snapshot *s = t->snapshot;
-
-	if (!s->config->via.len || minor == 1)
-		return s->via_line;
-	return arena_print(t->arena, "1.0 %.*s", STR_FMT(s->config->via));
-}
-
 static void add_line(struct transaction *t, struct header *add, unsigned *n, const char *name,
 		     struct str value)
 {
@@ -28,7 +19,7 @@ static bool put_head(struct transaction *t, const struct response *p, bool close
 {
 	struct header add[2];
 	unsigned n = 0;
-	struct head_extra x = { .add = add, .via = our_via(t, p->minor), .close = close };
+	struct head_extra x = { .add = add, .via = transaction_via(t, p->minor), .close = close };
 	struct str head;
 
 	if (!headers_find(&p->fields, HEADER_DATE) && p->status >= 200)

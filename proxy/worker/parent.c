@@ -176,9 +176,10 @@ static struct str question(struct errand *e, const struct config *c, const struc
 				    k->port);
 	struct str login = c->parent.authorization;
 
-	return arena_print(e->arena, "CONNECT %.*s HTTP/1.1\r\nHost: %.*s\r\n%s%.*s%s\r\n",
-			   STR_FMT(to), STR_FMT(to), login.len ? "Proxy-Authorization: " : "",
-			   STR_FMT(login), login.len ? "\r\n" : "");
+	return arena_print(e->arena, "CONNECT %.*s HTTP/1.1\r\nHost: %.*s\r\n%.*s%s%.*s%s\r\n",
+			   STR_FMT(to), STR_FMT(to), STR_FMT(k->via_fields),
+			   login.len ? "Proxy-Authorization: " : "", STR_FMT(login),
+			   login.len ? "\r\n" : "");
 }
 
 static bool prepare(struct errand *e, const struct snapshot *s, const struct pool_key *k)

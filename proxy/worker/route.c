@@ -147,10 +147,39 @@ static enum why vet_literal(const struct transaction *t)
 	return access_target(&t->snapshot->config->access, session_peer(t->session), &a.sa);
 }
 
+/* Who had the request before us, and we: a ring of proxies would not notice a
+ * CONNECT that comes back without it. */
+static struct str via_field(struct transaction *t)
+{
+	const struct headers *fields = &t->request.fields;
+	const struct header *h = NULL;
+	struct str ours = transaction_via(t, t->request.minor), *part;
+	unsigned n = 0;
+
+	while ((h = headers_next(fields, HEADER_VIA, h)))
+		n++;
+	part = ours.len ? arena_get(t->arena, (2 * n + 3) * sizeof *part) : NULL;
+	if (!part)
+		return STR_NONE;
+	n = 0;
+	part[n++] = STR("Via: ");
+	while ((h = headers_next(fields, HEADER_VIA, h))) {
+		part[n++] = h->value;
+		part[n++] = STR(", ");
+	}
+	part[n++] = ours;
+	part[n++] = STR("\r\n");
+	return arena_join(t->arena, n, part);
+}
+
 static enum why choose_parent(struct transaction *t)
 {
+	bool tunnel = t->https || t->request.kind == METHOD_CONNECT;
+
 	t->by_parent = true;
-	t->key.via = parent_way(t->snapshot, t->https || t->request.kind == METHOD_CONNECT);
+	t->key.via = parent_way(t->snapshot, tunnel);
+	if (tunnel)
+		t->key.via_fields = via_field(t);
 	return t->key.via ? vet_literal(t) : WHY_TLS_FAILED;
 }
 

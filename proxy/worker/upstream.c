@@ -165,15 +165,13 @@ static void begin_attempt(struct transaction *t)
 		deadline_set(&t->worker->net.deadlines, &t->deadline, DEADLINE_RESPONSE);
 }
 
-static struct str via(struct transaction *t, uint8_t minor, struct str ours)
+struct str transaction_via(struct transaction *t, uint8_t minor)
 {
-	struct str v = t->snapshot->config->via;
+	const struct snapshot *s = t->snapshot;
 
-	if (!v.len)
-		return STR_NONE;
-	if (minor == 1)
-		return ours;
-	return arena_print(t->arena, "1.0 %.*s", STR_FMT(v));
+	if (!s->config->via.len || minor == 1)
+		return s->via_line;
+	return arena_print(t->arena, "1.0 %.*s", STR_FMT(s->config->via));
 }
 
 bool upstream_in_absolute_form(const struct transaction *t)
@@ -237,7 +235,7 @@ static struct str head_of(struct transaction *t)
 	struct request q = t->request;
 	struct head_extra x = {
 		.add = t->add, .n = t->add_n,
-		.via = via(t, t->request.minor, t->snapshot->via_line),
+		.via = transaction_via(t, t->request.minor),
 		.host = t->host, .target = t->target, .upgrade = t->request.upgrade,
 	};
 

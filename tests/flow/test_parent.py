@@ -112,6 +112,7 @@ def test_the_password_may_be_in_a_file(start, picky, tmp_path):
         assert client.ask("GET", "http://far.example/").status == 200
 
 
+@pytest.mark.not_by("inside", why="its log has a CONNECT")
 def test_a_407_of_the_parent_is_a_502(start, picky):
     above = picky(wanted="other")
     proxy = start("--connect-ports", "1-65535", *parent(above))
@@ -183,6 +184,7 @@ def test_a_parent_that_is_not_there(start, picky):
     assert "this is about the parent proxy" in answer.text
 
 
+@pytest.mark.not_by("inside", "listener", why="a client of its own, blind and plain to the proxy")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_blind_tunnel(start, picky, roads, scheme):
     above = picky(tls=roads.server if scheme == "https" else None)
@@ -197,6 +199,7 @@ def test_a_blind_tunnel(start, picky, roads, scheme):
     origin.close()
 
 
+@pytest.mark.not_by("inside", why="a CONNECT is for one origin")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_https_is_verified_through_a_parent(start, picky, roads, scheme):
     """With an https:// parent it is TLS in TLS."""
@@ -236,6 +239,7 @@ def test_a_bad_certificate_of_the_parent(start, picky, roads):
     assert not above.requests
 
 
+@pytest.mark.not_by("inside", why="what intercepts believes the servers' authority, not the other's own")
 def test_two_of_us_in_a_row(start, origin):
     """One replay, not two."""
     origin.on("/x", echoing)
@@ -251,6 +255,7 @@ def test_two_of_us_in_a_row(start, origin):
     assert len(set(vias)) == 2
 
 
+@pytest.mark.not_by("inside", why="the CONNECT is told so, as in the next test")
 def test_three_of_us_in_a_ring(start, origin, tmp_path):
     """A request that comes back is refused, not sent round for ever."""
     from kit.apache import free_port
@@ -263,6 +268,29 @@ def test_three_of_us_in_a_ring(start, origin, tmp_path):
     assert "proxy_loop_detected" in answer.get("Proxy-Status")
     assert second.wait_lines()
     assert not origin.requests
+
+
+@pytest.mark.not_by("inside", why="its log has a CONNECT")
+def test_a_connect_in_a_ring(start):
+    from kit.apache import free_port
+    port = free_port()
+    first = start("--parent", f"http://127.0.0.1:{port}", "--via", "ring-a")
+    second = start("--parent", first.url, "--via", "ring-b", listen=(f"127.0.0.1:{port}",))
+    with first.client() as client:
+        client.send(client.head("CONNECT", "far.example:443"))
+        assert client.response("CONNECT").status == 502
+    assert [line["why"] for line in first.wait_lines(2)] == ["loop", "parent-refused"]
+    assert [line["why"] for line in second.wait_lines()] == ["parent-refused"]
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_a_tunnel_says_who_had_the_request(start, picky, origin, minor):
+    above = picky()
+    with start("--connect-ports", "1-65535", "--via", "us", *parent(above)).client() as client:
+        client.send(f"CONNECT {origin.authority} HTTP/1.{minor}\r\nHost: {origin.authority}\r\n"
+                    "Via: 1.1 a\r\nVia: 1.0 b, 1.1 c\r\n\r\n")
+        assert client.response("CONNECT").status == 200
+    assert [r.get("Via") for r in above.requests] == [f"1.1 a, 1.0 b, 1.1 c, 1.{minor} us"]
 
 
 NO_PROXY = [
@@ -286,6 +314,7 @@ NO_PROXY = [
 ]
 
 
+@pytest.mark.not_by("inside", why="it asks for plain http")
 @pytest.mark.parametrize("entry, host, by_parent", NO_PROXY)
 def test_no_proxy(start, picky, origin, entry, host, by_parent, tmp_path):
     """By curl's rules; the direct way leads nowhere, or to the origin."""
@@ -310,6 +339,7 @@ def test_denied_addresses_stay_denied(start, picky):
     assert not above.requests
 
 
+@pytest.mark.not_by("inside", why="it asks for plain http")
 def test_direct_and_through_are_kept_apart(start, picky, origin):
     """Connections of one kind are not used for the other."""
     above = picky()
