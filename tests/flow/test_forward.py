@@ -366,7 +366,7 @@ def test_a_client_that_half_closes_is_not_told_that_a_part_is_all(client, origin
     assert (b"chunked" in got) == (version == "HTTP/1.1")
     client.fin()
     with pytest.raises(ConnectionResetError):
-        while client.sock.recv(65536):
+        while client.recv(65536):
             pass
 
 

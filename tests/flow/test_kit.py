@@ -88,6 +88,7 @@ def address(origin):
     return ("127.0.0.1", origin.port)
 
 
+@pytest.mark.not_by("inside", why="no proxy takes part")
 def test_origin_records_and_answers(origin):
     origin.on("/x", [challenge("v"), response(200, b"ok")])
     with Client(address(origin)) as c:
@@ -129,6 +130,7 @@ def test_closed_origin_refuses():
         Client(address(origin))
 
 
+@pytest.mark.not_by("inside", why="no proxy takes part")
 def test_ended_tells_silence_from_the_end(origin):
     origin.on("/x", lambda call: call.stall())
     with Client(address(origin)) as c:

@@ -122,6 +122,7 @@ def test_a_retry_that_succeeds_forgets_why_it_was_needed(proxy, client, origin):
     assert [line["why"] for line in proxy.wait_lines(3)] == ["", "", ""]
 
 
+@pytest.mark.not_by("listener", why="its client speaks plain HTTP")
 def test_our_words_go_behind_an_interim_head_that_is_half_sent(start):
     proxy = start()
     gone = threading.Event()

@@ -98,6 +98,7 @@ def test_origin_takes_nothing(start, origin):
         told(client, 504, "connection_write_timeout")
 
 
+@pytest.mark.not_by("inside", why="the CONNECT is told so: test_tls.py")
 def test_handshakes(start, tmp_path):
     """R154: an alert; R155: a certificate of nobody's."""
     ca = Authority(tmp_path)
@@ -114,6 +115,7 @@ def test_handshakes(start, tmp_path):
         to.close()
 
 
+@pytest.mark.not_by("inside", why="the CONNECT is told so: test_tls.py")
 def test_no_tls_at_all(start):
     """R154."""
     with socket.create_server(("127.0.0.1", 0)) as door, start().client() as client:
@@ -145,10 +147,12 @@ def test_request_stops(start, origin):
     """R138: in the head, and in the body."""
     origin.on("/x", response(200))
     proxy = start(*IN_TIME)
-    for octets in (b"GET http://h", proxy.client().head("POST", origin.url("/x"), [("Content-Length", "9")]) + b"abc"):
-        with proxy.client() as client:
-            client.send(octets)
-            told(client, 408, "http_request_error")
+    with proxy.client() as client:
+        client.send(b"GET http://h")
+        told(client, 408, "http_request_error")
+    with proxy.client() as client:
+        client.send(client.head("POST", origin.url("/x"), [("Content-Length", "9")]) + b"abc")
+        told(client, 408, "http_request_error")
 
 
 @pytest.mark.parametrize("line, fields, status", [

@@ -39,12 +39,16 @@ def join(*threads):
 
 
 def say_goodbye(sock):
-    """close_notify, without waiting for that of the peer."""
+    """close_notify, without waiting for that of the peer. False: it reset the connection,
+    which nobody will hear of again."""
     sock.settimeout(0)
     try:
         sock.unwrap()
+    except ConnectionResetError:
+        return False
     except (OSError, ValueError):               # that of the peer is not there, or nobody is
         pass
+    return True
 
 
 def chunked(*pieces, trailers=()):
@@ -56,6 +60,8 @@ def chunked(*pieces, trailers=()):
 
 class Client:
     """One connection, to the proxy as a rule."""
+
+    cut = False
 
     def __init__(self, address, rcvbuf=None, tls=None, name=None, source=None):
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -71,6 +77,8 @@ class Client:
         self.reader = Reader(self.recv)
 
     def recv(self, n):
+        if self.cut:
+            raise ConnectionResetError("cut off while we said goodbye")
         try:
             return self.sock.recv(n)
         except ssl.SSLZeroReturnError:          # both sides have said goodbye
@@ -148,7 +156,7 @@ class Client:
         if not isinstance(self.sock, ssl.SSLSocket):
             self.sock.shutdown(socket.SHUT_WR)
             return
-        say_goodbye(self.sock)
+        self.cut = not say_goodbye(self.sock)
         self.sock.settimeout(PATIENCE)
 
     def reset(self):
