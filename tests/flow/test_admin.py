@@ -28,8 +28,7 @@ from kit.program import BINARY, TOP
 OK = response(200, b"hello")
 ADMIN = re.compile(r"^retrywith: admin on http://(\S+):(\d+)$", re.MULTILINE)
 pytestmark = [pytest.mark.skipif(b"this build has no admin listener" in open(BINARY, "rb").read(),
-                                reason="this build has no admin listener"),
-              pytest.mark.not_by("inside", why="what it tells has a CONNECT more")]
+                                reason="this build has no admin listener")]
 
 
 class UnixClient(Client):
@@ -113,6 +112,7 @@ def ask_all(proxy, origin):
 
 # -- metrics ---------------------------------------------------------------------------
 
+@pytest.mark.not_by("inside", why="what it counts has a CONNECT more")
 def test_metrics_count(admin, origin):
     ask_all(admin.proxy, origin)
     got = wait_until(lambda: (m := admin.metrics()).get("retrywith_request_duration_seconds_count") == 7 and m)
@@ -149,6 +149,7 @@ def test_metrics_never_go_down(admin, origin):
     assert sum(after.values()) > sum(before.values())
 
 
+@pytest.mark.not_by("inside", why="an intercepted tunnel is not blind")
 def test_tunnels_are_counted(start, peer):
     inside = peer(lambda sock: sock.recv(100))
     admin = Admin(start("--admin", "127.0.0.1:0", "--connect-ports", "1-65535"))
@@ -330,6 +331,7 @@ def test_a_worker_that_hangs_is_found(tmp_path, origin):
         os.close(reading)
 
 
+@pytest.mark.not_by("inside", why="what it counts has a CONNECT more")
 def test_several_workers(start, origin):
     origin.on("/echo", echoing())
     admin = Admin(start("--admin", "127.0.0.1:0", "--workers", "3"))
@@ -520,12 +522,14 @@ def test_ca_certificate(start, tmp_path):
     assert prints[0] == prints[1]
 
 
+@pytest.mark.not_by("inside", why="what intercepts has one")
 def test_no_ca_certificate(admin):
     assert admin.ask("/ca.crt").status == 404
 
 
 # -- statistics, flight recorder ----------------------------------------------------------------------
 
+@pytest.mark.not_by("inside", why="what it counts has a CONNECT more")
 def test_stats(admin, origin):
     ask_all(admin.proxy, origin)
     got = wait_until(lambda: (s := admin.stats()) and sum(s["answers"].values()) == 7 and s)
@@ -703,6 +707,7 @@ def test_env_refuses(arguments, status):
     assert done.stderr
 
 
+@pytest.mark.not_by("inside", why="the environment it prints names one authority, not that of the kit")
 @pytest.mark.not_by("listener", why="it tells of the plain listener")
 def test_env_works(admin, origin, curl):
     """A shell that evaluates it reaches the proxy."""

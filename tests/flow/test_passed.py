@@ -15,7 +15,7 @@ from kit.client import Client, wait_until
 from kit.program import BINARY, Program
 from kit.origin import response
 
-pytestmark = pytest.mark.not_by("inside", "listener", why="its proxies have sockets and options of their own")
+pytestmark = pytest.mark.not_by("inside", why="its proxies have sockets and options of their own")
 
 OK = response(200, b"hello")
 
