@@ -1,6 +1,8 @@
 """An explicit forward proxy for http:// - without any 449. (P05, P19)"""
 import os
+import pathlib
 import re
+import signal
 import socket
 import threading
 import time
@@ -651,6 +653,34 @@ def test_a_response_without_its_last_chunk_is_cut(proxy, origin, version):
                 got += piece
     assert not got.endswith(b"0\r\n\r\n")
     assert proxy.wait_lines()[0]["why"] == "response-incomplete"
+
+
+def test_a_reset_that_a_write_hears_of_is_no_end(proxy, client, origin):
+    """The kernel tells of it once: what is read behind it looks like the end of a
+    response that nothing but an end delimits."""
+    cut, was_cut = threading.Event(), threading.Event()
+
+    def begin(call):
+        call.send(b"HTTP/1.1 200 OK\r\n\r\npart")
+        wait_for(cut, "the proxy to sleep")
+        call.reset()
+        was_cut.set()
+    origin.on("/x", begin, early=True)
+    client.send(client.head("POST", origin.url("/x"), [("Content-Length", "1000")]) + b"a")
+    got = b""
+    while b"part" not in got:
+        got += client.recv(65536)
+    proxy.signal(signal.SIGSTOP)        # it hears of more body first, and then of the reset
+    stat = pathlib.Path(f"/proc/{proxy.pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the proxy to sleep")
+    client.send(b"b")
+    cut.set()
+    wait_for(was_cut, "the reset")
+    proxy.signal(signal.SIGCONT)
+    with pytest.raises(ConnectionError):
+        while piece := client.recv(65536):
+            got += piece
+    assert not got.endswith(b"0\r\n\r\n")
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.0 411 Length Required\r\n\r\nno chunks", b""])
