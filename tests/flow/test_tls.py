@@ -635,13 +635,19 @@ def test_a_reload_keeps_leaves_and_sessions(inside, secure):
     assert children(proxy.pid) == before
 
 
-def test_an_encrypted_key_with_a_passphrase(inside, secure, roads, tmp_path):
-    key = tmp_path / "encrypted.key"
+@pytest.mark.parametrize("credentials", [False, True])
+def test_an_encrypted_key_with_a_passphrase(inside, secure, roads, tmp_path, credentials):
+    """Named by their paths, or below systemd as credentials."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    key = keys / "encrypted.key"
     subprocess.run(["openssl", "pkcs8", "-topk8", "-in", roads.local[1], "-out", key, "-passout", "pass:open sesame"],
                    check=True)
-    (tmp_path / "pass").write_text("open sesame\n")
+    (keys / "pass").write_text("open sesame\n")
     secure.on("/x", echoing)
-    proxy = inside("--ca-key", str(key), "--ca-passphrase-file", str(tmp_path / "pass"))
+    where = "" if credentials else f"{keys}/"
+    proxy = inside("--ca-key", where + "encrypted.key", "--ca-passphrase-file", where + "pass",
+                   env={"CREDENTIALS_DIRECTORY": str(keys)} if credentials else None)
     with proxy.client() as client:
         assert client.ask("GET", secure.url("/x")).status == 200
 
