@@ -151,6 +151,8 @@ def test_containerfile_has_what_building_needs():
     needed = needed - {"@llhttp", "libsystemd-dev"} | {"node-llhttp"}
     assert needed <= installed, needed - installed
     assert re.search(r"^USER 65532:65532$", text, re.MULTILINE)
+    directory = re.search(r"^ENV TMPDIR=(/\S+)$", text, re.MULTILINE)[1]
+    assert f"mkdir -m 1777 /image{directory}" in text, "bodies wait where there is a directory"
     entry = json.loads(re.search(r"^ENTRYPOINT (.*)$", text, re.MULTILINE)[1])
     assert entry == [Manifest(MANIFESTS[0]).probes[0][0]]
 
