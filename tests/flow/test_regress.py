@@ -139,6 +139,7 @@ def test_our_words_go_behind_an_interim_head_that_is_half_sent(start):
         assert not any(b"HTTP/1.1" in line for line in lines[1:] if not line.startswith(b"Via:")), lines[-3:]
 
 
+@pytest.mark.not_by("listener", why="its client speaks plain HTTP")
 def test_a_101_goes_behind_an_interim_head_that_is_half_sent(start):
     """It stood in the middle of that head."""
     proxy = start()
@@ -153,6 +154,7 @@ def test_a_101_goes_behind_an_interim_head_that_is_half_sent(start):
                    if not line.startswith(b"Via:"))
 
 
+@pytest.mark.not_by("listener", why="its client speaks plain HTTP")
 @pytest.mark.parametrize("interims", [13, 15])
 @pytest.mark.parametrize("status", [200, 449])
 def test_a_response_behind_interim_heads_that_wait(start, interims, status):
