@@ -10,6 +10,7 @@
 #include "ground/log.h"
 #include "worker/login.h"
 
+enum { CLOCK_STEP_MS = 10 };	/* of the kernel's coarse clock, at its coarsest */
 enum {
 	ARENA_FIRST = 6144,
 	ARENA_MOST = 512 * 1024,
@@ -110,10 +111,14 @@ static void woken(evutil_socket_t fd, short what, void *arg)
 	session_settle(s);
 }
 
+/* Not sooner than was said: counted from now rather than from when this turn began,
+ * and a step more, because libevent's clock goes in steps. */
 bool transaction_wake(struct transaction *t, uint32_t ms, void (*fn)(struct transaction *t))
 {
-	struct timeval tv = { ms / 1000, (ms % 1000) * 1000 };
+	uint64_t us = ((uint64_t)ms + CLOCK_STEP_MS) * 1000;
+	struct timeval tv = { (time_t)(us / 1000000), (suseconds_t)(us % 1000000) };
 
+	event_base_update_cache_time(t->worker->base);
 	if (!t->delay)
 		t->delay = evtimer_new(t->worker->base, woken, t);
 	t->wake = fn;

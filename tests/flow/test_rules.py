@@ -362,7 +362,7 @@ def test_backoff_waits_longer_each_time(start, origin):
     with proxy.client() as client:
         assert client.ask("GET", origin.url("/x")).status == 200
     pauses = [b - a for a, b in zip(busy.came, busy.came[1:])]
-    assert all(p >= w - 0.002 for p, w in zip(pauses, (0.04, 0.08, 0.16))), pauses
+    assert all(p >= w for p, w in zip(pauses, (0.04, 0.08, 0.16))), pauses
 
 
 def test_retry_after_ms_replaces_the_delay(start, origin):
@@ -371,7 +371,7 @@ def test_retry_after_ms_replaces_the_delay(start, origin):
     origin.on("/x", busy)
     with proxy.client() as client:
         assert client.ask("GET", origin.url("/x")).status == 200
-    assert busy.came[1] - busy.came[0] >= 0.298
+    assert busy.came[1] - busy.came[0] >= 0.3
 
 
 @pytest.mark.parametrize("fields, reason", [
