@@ -22,7 +22,8 @@ struct listener {
 	struct worker *worker;
 	struct event accepting, pausing;
 	int fd;
-	bool tls, passed, stopped, paused, looked_away;
+	bool tls, passed;
+	enum { OPEN, PAUSED, LOOKS_AWAY, STOPPED } state;
 };
 
 /* -- accepting ------------------------------------------------------------------------ */
@@ -34,9 +35,9 @@ static void pause_accepting(struct listener *l, const char *reason)
 
 	if (evtimer_add(&l->pausing, &tv) != 0)
 		return;
-	if (!l->paused)
+	if (l->state != PAUSED)
 		log_warn(NULL, "accepting is paused for %d ms: %s", PAUSE_MS, reason);
-	l->paused = true;
+	l->state = PAUSED;
 	event_del(&l->accepting);
 	count(l->worker, COUNT_ACCEPT_PAUSES);
 }
@@ -106,7 +107,7 @@ static bool look_away(struct listener *l)
 	if (!clients_unfair(l->worker->counters.clients, l->worker->now->config->workers) ||
 	    evtimer_add(&l->pausing, &tv) != 0)
 		return false;
-	l->looked_away = true;
+	l->state = LOOKS_AWAY;
 	event_del(&l->accepting);
 	return true;
 }
@@ -126,12 +127,11 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 static void go_on(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
+	bool looked_away = l->state == LOOKS_AWAY;
 
-	bool looked_away = l->looked_away;
-
-	l->paused = l->looked_away = false;
-	if (l->stopped)
+	if (l->state == STOPPED)
 		return;
+	l->state = OPEN;
 	if (event_add(&l->accepting, NULL) != 0)
 		pause_accepting(l, strerror(ENOMEM));
 	else if (looked_away)
@@ -160,7 +160,7 @@ bool listener_add(struct worker *w, const struct listening *from)
 void listeners_stop(struct worker *w)
 {
 	for (struct listener *l = w->listeners; l; l = l->next) {
-		l->stopped = true;
+		l->state = STOPPED;
 		event_del(&l->accepting);
 		event_del(&l->pausing);
 		if (!l->passed)
