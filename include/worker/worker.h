@@ -64,7 +64,7 @@ struct worker {
 	struct transaction *spare_transactions;
 	uint64_t next_id;
 	struct event *tick, *ear;
-	int ear_fd;				/* eventfd */
+	int tick_fd, ear_fd;			/* timerfd, eventfd */
 	_Atomic unsigned words;			/* enum worker_word, not yet heard */
 	_Atomic(struct config *) next_config;
 	_Atomic(struct visit *) visits;	/* asked for: see visit.h */

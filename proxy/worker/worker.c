@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -256,17 +257,22 @@ void worker_reconfigure(struct worker *w, struct config *c)
 static void ticked(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
+	uint64_t times;
 
+	if (read(fd, &times, sizeof times) < 0)
+		return;			/* not yet: it will be readable again */
 	w->ticking = false;
 	deadlines_run(&w->net.deadlines);
 }
 
+/* A timer of the kernel's that stays set while the worker sleeps and wakes. One of
+ * libevent's would be given to the kernel anew with every wait. */
 static void arm_tick(struct worker *w)
 {
-	static const struct timeval tv = { 0, CLOCK_TICK_MS * 1000 };
+	static const struct itimerspec once = { .it_value.tv_nsec = CLOCK_TICK_MS * 1000000L };
 
 	if (!w->ticking)
-		w->ticking = evtimer_add(w->tick, &tv) == 0;
+		w->ticking = timerfd_settime(w->tick_fd, 0, &once, NULL) == 0;
 }
 
 static void turn(struct worker *w, int how)
@@ -370,17 +376,15 @@ static bool make_rooms(struct worker *w)
 	return w->pool && w->learn && w->login && w->recorder;
 }
 
-static bool make_ear(struct worker *w)
+static bool make_ears(struct worker *w)
 {
 	w->ear_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (w->ear_fd < 0)
+	w->tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (w->ear_fd < 0 || w->tick_fd < 0)
 		return false;
 	w->ear = event_new(w->base, w->ear_fd, EV_READ | EV_PERSIST, hear, w);
-	w->tick = evtimer_new(w->base, ticked, w);
-	if (!w->ear || !w->tick)
-		return false;
-	arm_tick(w);			/* libevent's room for timers is there from now on */
-	return w->ticking && event_add(w->ear, NULL) == 0;
+	w->tick = event_new(w->base, w->tick_fd, EV_READ | EV_PERSIST, ticked, w);
+	return w->ear && w->tick && event_add(w->ear, NULL) == 0 && event_add(w->tick, NULL) == 0;
 }
 
 static bool open_log(struct worker *w, const char **why)
@@ -404,10 +408,10 @@ struct worker *worker_new(unsigned index, struct config *c, struct spool *spool,
 		return NULL;
 	w->index = index;
 	w->spool = spool;
-	w->ear_fd = -1;
+	w->ear_fd = w->tick_fd = -1;
 	w->base = base_new();
 	if (!w->base || (net_init(&w->net, w->base), !use_config(w, c)) || !make_rooms(w) ||
-	    !make_ear(w) || !open_log(w, why)) {
+	    !make_ears(w) || !open_log(w, why)) {
 		worker_free(w);
 		return NULL;
 	}
@@ -461,6 +465,8 @@ void worker_free(struct worker *w)
 		event_free(w->tick);
 	if (w->ear_fd >= 0)
 		close(w->ear_fd);
+	if (w->tick_fd >= 0)
+		close(w->tick_fd);
 	if (w->now)
 		snapshot_free(w->now);
 	if (w->base)

@@ -4,10 +4,12 @@
 #include "stage.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -180,6 +182,8 @@ void actor_clear(struct actor *a)
 
 static bool frozen;
 static uint64_t now_ms;
+static int alarm_fd = -1;		/* the timer of the only worker ... */
+static uint64_t alarm_ms;		/* ... rings then; 0 is not set */
 
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
@@ -190,6 +194,26 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 		return (int)syscall(SYS_clock_gettime, id, ts);
 	ts->tv_sec = (time_t)(ms / 1000);
 	ts->tv_nsec = (long)(ms % 1000) * 1000000;
+	return 0;
+}
+
+static void alarm_real(int fd, int64_t ns)
+{
+	struct itimerspec when = { .it_value = { ns / 1000000000, ns % 1000000000 } };
+
+	syscall(SYS_timerfd_settime, fd, 0, &when, NULL);
+}
+
+/* Relative and once: what a worker asks for. */
+int timerfd_settime(int fd, int flags, const struct itimerspec *when, struct itimerspec *was)
+{
+	int64_t ns = when->it_value.tv_sec * 1000000000 + when->it_value.tv_nsec;
+
+	if (flags || was || when->it_interval.tv_sec || when->it_interval.tv_nsec || ns < 0)
+		abort();
+	alarm_fd = fd;
+	alarm_ms = now_ms + (uint64_t)ns / 1000000;
+	alarm_real(fd, frozen ? 0 : ns);
 	return 0;
 }
 
@@ -205,11 +229,17 @@ void clock_freeze(void)
 		now_ms = (uint64_t)ts.tv_sec * 1000;
 	now_ms += 1000000;
 	frozen = true;
+	clock_jump(0);
 }
 
 void clock_jump(uint32_t ms)
 {
 	now_ms += ms;
+	if (!alarm_ms || alarm_ms > now_ms)
+		return;
+	alarm_ms = 0;
+	alarm_real(alarm_fd, 1);
+	poll(&(struct pollfd){ .fd = alarm_fd, .events = POLLIN }, 1, -1);
 }
 
 void clock_thaw(void)
