@@ -37,14 +37,16 @@ static unsigned finish(struct exchange *x, const struct exchange_fact *f)
 	return go(x, EX_OVER, drop(x) | DO_FINISH);
 }
 
+static unsigned cut(struct exchange *x, const struct exchange_fact *f)
+{
+	x->keep_client = false;
+	return go(x, EX_OVER, drop(x) | DO_BREAK | DO_FINISH);
+}
+
 /* Our own words to the client, or, once its response has begun, a visible break. */
 static unsigned give_up(struct exchange *x)
 {
-	if (x->response_begun) {
-		x->keep_client = false;
-		return go(x, EX_OVER, drop(x) | DO_BREAK | DO_FINISH);
-	}
-	return go(x, EX_FLUSH, drop(x) | DO_REPLY);
+	return x->response_begun ? cut(x, NULL) : go(x, EX_FLUSH, drop(x) | DO_REPLY);
 }
 
 /* The replay could not be sent: the client gets the challenge itself. */
@@ -172,10 +174,7 @@ static unsigned response_done(struct exchange *x, const struct exchange_fact *f)
 static unsigned lost_midway(struct exchange *x, const struct exchange_fact *f)
 {
 	x->response_begun = !f->unsaid;
-	if (f->unsaid)
-		return give_up(x);
-	x->keep_client = false;
-	return go(x, EX_OVER, drop(x) | DO_BREAK | DO_FINISH);
+	return f->unsaid ? give_up(x) : cut(x, f);
 }
 
 static square *const score[EX_STATES][EX_EVENTS] = {
@@ -207,7 +206,7 @@ static square *const score[EX_STATES][EX_EVENTS] = {
 		[LOST_CLIENT] = finish, [GAVE_UP] = lost_midway,
 	},
 	[EX_FLUSH] = {
-		[CLIENT_TOOK_ALL] = finish, [LOST_CLIENT] = finish, [GAVE_UP] = finish,
+		[CLIENT_TOOK_ALL] = finish, [LOST_CLIENT] = finish, [GAVE_UP] = cut,
 	},
 	[EX_TUNNEL] = {
 		[RESPONSE_ENDED] = finish, [LOST_UPSTREAM] = lost_midway,

@@ -345,6 +345,7 @@ void deliver_restore(struct transaction *t)
 {
 	struct response p = t->saved;
 
+	deadline_clear(&t->worker->net.deadlines, &t->deadline);
 	transaction_sleep(t);
 	if (t->unanswered == UNANSWERED_NONE)
 		answer_none(t, t->exchange.bound ? UNANSWERED_AUTH_BOUND : UNANSWERED_NOT_SENT);

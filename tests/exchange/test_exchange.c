@@ -147,6 +147,12 @@ static void refused_and_broken(void **state)
 	     { F(.event = GOT_RESPONSE), DO_STREAM, EX_STREAM },
 	     { F(.event = LOST_UPSTREAM),
 	       DO_DROP_UPSTREAM | DO_BREAK | DO_FINISH, EX_OVER });
+	/* ... its last octets not yet taken: it is no more whole than in the middle */
+	PLAY({ F(.event = GOT_REQUEST, .keep = true), DO_OPEN, EX_OPEN },
+	     { F(.event = GOT_UPSTREAM), DO_SEND, EX_SEND },
+	     { F(.event = GOT_RESPONSE), DO_STREAM, EX_STREAM },
+	     { F(.event = RESPONSE_ENDED), DO_DROP_UPSTREAM, EX_FLUSH },
+	     { F(.event = GAVE_UP), DO_BREAK | DO_FINISH, EX_OVER });
 	/* ... before the client heard of it: then there is a better word */
 	PLAY({ F(.event = GOT_REQUEST), DO_OPEN, EX_OPEN },
 	     { F(.event = GOT_UPSTREAM), DO_SEND, EX_SEND },

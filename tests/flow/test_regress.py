@@ -68,9 +68,9 @@ class SlowReader(socket.socket):
         self.settimeout(PATIENCE)
         self.connect(proxy.address)
 
-    def ask(self, url, fields=""):
+    def ask(self, url, fields="", version="1.1"):
         host = url.split("/")[2]
-        self.sendall(f"GET {url} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode())
+        self.sendall(f"GET {url} HTTP/{version}\r\nHost: {host}\r\n{fields}\r\n".encode())
         time.sleep(0.5)                 # until the proxy can send no more
         return self
 
@@ -106,6 +106,31 @@ def test_a_449_whose_head_has_no_room_leaves_no_body_behind(start, interims, oct
         assert first.status != 449 or first.body == 2 * forged
         second = read_all(client.sock)
     assert not second.startswith(b"HTTP/1.1 200") and b"Forged" not in second
+
+
+@pytest.mark.not_by("listener", why="its client speaks plain HTTP")
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_449_that_is_given_back_slowly_is_whole_or_visibly_cut(start, reads):
+    """Without a replay the client gets the 449 that was kept. The wait for a response
+    went on over its head and ended it like a whole one: HTTP/1.0 has only the close."""
+    proxy = start("--response-timeout", "1s", "--write-timeout", "30s" if reads else "2s",
+                  "--drain-limit", "8M")
+    body = bytes(range(256)) * 16384
+    done = threading.Event()
+    done.set()
+    origin = OneConnection(b"HTTP/1.1 449 Retry With\r\nMs-Echo-Request: x\r\nConnection: close\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body), done)
+    with SlowReader(proxy).ask(origin.url, version="1.0") as sock:
+        time.sleep(4)                   # neither is asserted to take any time
+        got, cut = b"", False
+        try:
+            while piece := sock.recv(65536):
+                got += piece
+        except ConnectionResetError:
+            cut = True
+    assert got.startswith(b"HTTP/1.1 449 ")
+    assert cut != (got.partition(b"\r\n\r\n")[2] == body)
+    assert cut != reads
 
 
 def test_a_retry_that_succeeds_forgets_why_it_was_needed(proxy, client, origin):
