@@ -86,8 +86,11 @@ static void close_now(struct session *s)
 	w->spare_sessions = s;
 }
 
+/* A response that is on its way is cut where the client can see it. */
 void session_kill(struct session *s)
 {
+	if (s->transaction && s->transaction->exchange.response_begun)
+		conn_abort(s->client);
 	close_now(s);
 }
 

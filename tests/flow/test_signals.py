@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kit.client import Client, wait_for, wait_until
+from kit.client import PATIENCE, Client, wait_for, wait_until
 from kit.origin import challenge, response
 from kit.program import BINARY
 
@@ -83,6 +83,25 @@ def test_drain_timeout_is_an_end(start, origin):
         busy.request("GET", origin.url("/x"))
         wait_until(lambda: origin.requests, "the request")
         proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+
+
+@pytest.mark.not_by("listener", why="its client speaks plain HTTP")
+def test_what_the_drain_timeout_cuts_does_not_look_whole(start, origin):
+    """An answer to HTTP/1.0 ends with the connection: the end must be no clean one."""
+    def begin(call):
+        call.send(b"HTTP/1.0 200 OK\r\n\r\nthe first half")
+        call.stall()
+    origin.on("/x", begin)
+    proxy = start("--drain-timeout", "1s")
+    with socket.create_connection(proxy.address, PATIENCE) as old:
+        old.sendall(f"GET {origin.url('/x')} HTTP/1.0\r\n\r\n".encode())
+        got = b""
+        while not got.endswith(b"half"):
+            got += old.recv(65536)
+        proxy.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionResetError):
+            old.recv(65536)
         assert proxy.wait() == 0
 
 
