@@ -83,7 +83,7 @@ struct message {
 	size_t size;			/* of its body */
 	const struct server *from;	/* NULL: a client's */
 	bool until_close;
-	bool bodiless;			/* has none, whatever it announces */
+	bool bodiless;			/* has none, whatever it or what is before it announces */
 	size_t end;			/* of it in the queue of `from` */
 	const char *copy;		/* its head when it first came to the origin */
 	size_t copy_len;
@@ -253,7 +253,7 @@ static void queue_template(struct actor *to, const struct server *from, uint8_t 
 	*m = (struct message){ .number = ++run.messages_n, .from = from,
 			       .size = t->body ? strlen(t->body) : body_size(n),
 			       .until_close = t->style == STYLE_CLOSE,
-			       .bodiless = t->style == STYLE_ANNOUNCED };
+			       .bodiless = t->style == STYLE_ANNOUNCED || t->style == STYLE_NONE };
 	snprintf(host, sizeof host, "127.0.0.1:%u", house.origin_port);
 	add_printed(&to->out, t->start, host);
 	add_string(&to->out, "\r\n");
