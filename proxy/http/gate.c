@@ -596,6 +596,23 @@ static enum why frame_response(struct response *out, enum method_kind to)
 	       WHY_DONE : WHY_BAD_RESPONSE_LENGTH;
 }
 
+/* Where no body can be, one is announced that none may announce (RFC 9110 8.6,
+ * 9112 6.1). The server may send it all the same: then it must not be read as the
+ * next response. */
+static bool announces_wrongly(const struct response *p, enum method_kind to)
+{
+	const struct headers *h = &p->fields;
+	bool has_length = has(h, HEADER_CONTENT_LENGTH);
+	uint64_t length;
+
+	if (p->framing != FRAMING_NONE)
+		return false;
+	if (has(h, HEADER_TRANSFER_ENCODING))
+		return has_length || !p->minor || !may_tell_length(p, to);
+	return has_length && (read_length(h, &length) != LENGTH_OK ||
+			      (length && !may_tell_length(p, to)));
+}
+
 enum why gate_response(struct str head, struct arena *a, enum method_kind to,
 		       struct response *out)
 {
@@ -616,7 +633,7 @@ enum why gate_response(struct str head, struct arena *a, enum method_kind to,
 		return WHY_RESPONSE_HEAD_TOO_BIG;
 	why = frame_response(out, to);
 	out->keep = out->framing != FRAMING_UNTIL_CLOSE && !(says & SAYS_CLOSE) &&
-		    (out->minor || says & SAYS_KEEP);
+		    (out->minor || says & SAYS_KEEP) && !announces_wrongly(out, to);
 	if (says & SAYS_UPGRADE && out->minor)
 		out->upgrade = headers_join(&out->fields, HEADER_UPGRADE, a);
 	return why;

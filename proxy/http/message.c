@@ -56,6 +56,7 @@ struct reader {
 	struct gate_scan scan;
 	uint64_t left;			/* octets of a PHASE_LENGTH body to come */
 	unsigned interim;		/* 1xx so far */
+	bool closing;			/* one of them does not let the connection be kept */
 	struct str options;		/* Connection, for the trailers */
 	/* From here on it is begun when it is needed. */
 	struct opinion second;
@@ -275,6 +276,8 @@ static enum step take_response(struct reader *r, struct str head)
 
 	if (why != WHY_DONE)
 		return refuse(r, why);
+	r->closing = r->closing || !p->keep;
+	p->keep = !r->closing;
 	if (p->status >= 200 || p->status == 101)
 		return begin_body(r, &p->fields, p->framing, p->length);
 	if (++r->interim > r->limits.interim)
