@@ -57,8 +57,6 @@ static enum why route_connect(struct transaction *t)
 		return WHY_DENIED_FORWARD;
 	if (why == WHY_DONE)
 		why = access_host(u->host, u->literal6);
-	if (why == WHY_DONE && t->request.framing != FRAMING_NONE)
-		why = WHY_BAD_FRAMING;
 	if (why != WHY_DONE)
 		return why;
 	t->key = (struct pool_key){ .host = u->host, .port = u->port };
