@@ -107,8 +107,9 @@ static bool number(struct str s, uint64_t *out)
 		if (s.at[i] < '0' || s.at[i] > '9')
 			return false;
 	}
-	*out = UINT64_MAX;
-	return s.len > 0;
+	if (s.len)
+		*out = UINT64_MAX;
+	return s.len != 0;
 }
 
 /* The three forms of RFC 9110 5.6.7. strptime() speaks the process's locale,

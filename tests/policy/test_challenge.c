@@ -196,6 +196,7 @@ static const struct row {
 	{ "1 s", .says = AFTER("1"), IS(ECHO, NONE), .delay = 1000 },
 	{ "2 s", .says = AFTER("2"), IS(ECHO, NONE), .delay = 2000 },
 	{ "3 s", .says = AFTER("3"), IS(ECHO, RETRY_AFTER) },
+	{ "an empty one asks for nothing", .says = AFTER(""), IS(ECHO, NONE) },
 	{ "the longer of two", .says = AFTER("1") "Retry-After: 3\n", IS(ECHO, RETRY_AFTER) },
 	{ "2^32 s", .says = AFTER("4294967296"), IS(ECHO, RETRY_AFTER) },
 	{ "2^64 s", .says = AFTER("18446744073709551616"), IS(ECHO, RETRY_AFTER) },
