@@ -34,7 +34,7 @@ struct request {
 	struct headers trailers;	/* filled at the end of a chunked body */
 	enum framing framing;
 	uint64_t length;		/* FRAMING_LENGTH */
-	uint8_t minor;			/* HTTP/1.minor: 0 or 1 */
+	uint8_t minor;			/* HTTP/1.minor; beyond 1 it means 1 (RFC 9110 6.2) */
 	bool keep;			/* the client wants the connection kept */
 	bool expects_continue;		/* Expect: 100-continue, and 1.1 */
 	struct str upgrade;		/* the Upgrade value, when Connection names it; else empty */

@@ -403,7 +403,7 @@ static enum why read_request_line(struct str line, struct request *out)
 	digits = line.at + line.len - 3;
 	if (digits[0] != '1')
 		return WHY_NO_VERSION;
-	out->minor = digits[2] != '0';
+	out->minor = (uint8_t)(digits[2] - '0');
 	if (line.len < n + 2 + VERSION_LEN)
 		return WHY_BAD_LINE;
 	out->target = str_first(str_from(line, n + 1), line.len - n - 2 - VERSION_LEN);
@@ -548,7 +548,7 @@ static bool read_status_line(struct str line, struct response *out)
 		return false;
 	if (d[0] < '1' || d[0] > '9' || !is_digit(d[1]) || !is_digit(d[2]))
 		return false;
-	out->minor = line.at[7] != '0';
+	out->minor = (uint8_t)(line.at[7] - '0');
 	out->status = (uint16_t)(100 * (d[0] - '0') + 10 * (d[1] - '0') + d[2] - '0');
 	line = str_from(line, VERSION_LEN + 4);
 	if (line.len == 0)

@@ -79,7 +79,7 @@ static void choose_framing(struct transaction *t, struct response *p)
 {
 	bool open_ended = p->framing == FRAMING_CHUNKED || p->framing == FRAMING_UNTIL_CLOSE;
 
-	t->chunk_down = open_ended && t->request.minor == 1;
+	t->chunk_down = open_ended && t->request.minor != 0;
 	if (t->chunk_down)
 		p->framing = FRAMING_CHUNKED;
 	else if (open_ended)

@@ -145,7 +145,7 @@ static bool may_expect(struct transaction *t)
 	struct learn *l = t->worker->learn;
 
 	return q->framing == FRAMING_LENGTH && q->length >= t->rule->expect_threshold &&
-	       t->rule->mode == MODE_ANSWER && q->minor == 1 && !t->bound &&
+	       t->rule->mode == MODE_ANSWER && q->minor != 0 && !t->bound &&
 	       !t->session->bound && !headers_find(&q->fields, HEADER_EXPECT) &&
 	       learn_entries(l) &&
 	       learn_is_challenger(l, memory_origin(t), t->target, clock_ms()) &&

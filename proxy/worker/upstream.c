@@ -171,7 +171,7 @@ struct str transaction_via(struct transaction *t, uint8_t minor)
 
 	if (!s->config->via.len || minor == 1)
 		return s->via_line;
-	return arena_print(t->arena, "1.0 %.*s", STR_FMT(s->config->via));
+	return arena_print(t->arena, "1.%u %.*s", minor, STR_FMT(s->config->via));
 }
 
 bool upstream_in_absolute_form(const struct transaction *t)

@@ -448,7 +448,7 @@ static void test_request_fields(void **state)
 	assert_int_equal(s->q.url.port, 443);
 	assert_str(s->q.url.host, "O.example");
 	assert_str(s->q.host, "other:8");
-	assert_int_equal(s->q.minor, 1);
+	assert_int_equal(s->q.minor, 9);
 	assert_true(s->q.expects_continue);
 	assert_true(s->q.keep);
 	assert_int_equal(s->q.fields.count, 3);
