@@ -161,6 +161,7 @@ bool intake_flush_pipe(struct transaction *t);	/* nothing waits in it any more? 
 /* route.c */
 enum why route(struct transaction *t);
 void route_to(struct transaction *t, const struct url *u);
+struct str route_target(struct transaction *t, struct str path);
 
 /* upstream.c */
 void upstream_open(struct transaction *t, bool fresh);

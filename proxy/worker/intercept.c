@@ -82,8 +82,8 @@ static enum why inner_target(struct transaction *t, const struct url *inner)
 	case URL_ABSOLUTE:
 		if (u->scheme != SCHEME_HTTPS || !is_same(u, inner))
 			return WHY_ELSEWHERE;
-		t->target = u->path.len ? u->path : STR("/");
-		return u->path.len && u->path.at[0] != '/' ? WHY_BAD_TARGET : WHY_DONE;
+		t->target = route_target(t, u->path);
+		return WHY_DONE;
 	case URL_AUTHORITY:
 		break;
 	}

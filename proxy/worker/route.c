@@ -65,7 +65,7 @@ static enum why route_connect(struct transaction *t)
 }
 
 /* RFC 9112 3.2.1 and 3.2.4: an empty path becomes "/", or "*" for OPTIONS. */
-static struct str origin_form(struct transaction *t, struct str path)
+struct str route_target(struct transaction *t, struct str path)
 {
 	if (path.len && path.at[0] == '/')
 		return path;
@@ -86,7 +86,7 @@ static enum why route_absolute(struct transaction *t)
 		why = access_url_port(&t->snapshot->config->access, u->port);
 	if (why != WHY_DONE)
 		return why;
-	t->target = origin_form(t, u->path);
+	t->target = route_target(t, u->path);
 	route_to(t, u);
 	return WHY_DONE;
 }

@@ -446,6 +446,18 @@ def test_an_absolute_target_that_connect_named(inside, secure):
     assert [r.target for r in secure.requests] == ["/x"] * 2
 
 
+@pytest.mark.parametrize("method,path,target", [("GET", "", "/"), ("GET", "?q", "/?q"), ("OPTIONS", "", "*"),
+                                                ("OPTIONS", "?q", "/?q"), ("OPTIONS", "/", "/")])
+def test_an_absolute_target_without_a_path(inside, secure, method, path, target):
+    """RFC 9112 3.2.1, 3.2.4: as outside of CONNECT. (R023, R024)"""
+    secure.on(target.partition("?")[0], response(200, b"fine"))
+    with inside().client() as client:
+        client.enter(secure.authority)
+        client.send(f"{method} https://{secure.authority}{path} HTTP/1.1\r\nHost: {secure.authority}\r\n\r\n")
+        assert client.response().status == 200
+    assert [r.target for r in secure.requests] == [target]
+
+
 def test_connect_inside(inside, secure):
     with inside().client() as client:
         client.enter(secure.authority)
