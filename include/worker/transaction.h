@@ -207,6 +207,7 @@ bool bound_keep(struct transaction *t, struct conn *c);
 /* deliver.c */
 void deliver_interim(struct transaction *t);
 void deliver_head(struct transaction *t);
+struct str deliver_switch(struct transaction *t);	/* the head of a 101 */
 void deliver_body(struct transaction *t, struct str span);
 void deliver_end(struct transaction *t);
 void deliver_restore(struct transaction *t);

@@ -14,9 +14,10 @@ static void add_line(struct transaction *t, struct header *add, unsigned *n, con
 		add[(*n)++] = (struct header){ .name = str_of(name), .value = value };
 }
 
-/* False: it has no room, and nothing was put. */
-static bool put_head(struct transaction *t, const struct response *p, bool close)
+/* STR_NONE: it has no room. */
+static struct str make_head(struct transaction *t, const struct response *p, bool close)
 {
+	bool last = p->status >= 200 || p->status == 101;
 	struct header add[2];
 	unsigned n = 0;
 	struct head_extra x = { .add = add, .via = transaction_via(t, p->minor), .close = close };
@@ -24,13 +25,21 @@ static bool put_head(struct transaction *t, const struct response *p, bool close
 
 	if (!headers_find(&p->fields, HEADER_DATE) && p->status >= 200)
 		add_line(t, add, &n, "Date", str_of(clock_date()));
-	if (t->challenges && p->status >= 200)
+	if (t->challenges && last)
 		add_line(t, add, &n, "Proxy-Status", proxy_status(t));
 	x.n = n;
 	if (p->status == 101)
 		x.upgrade = p->upgrade;
 	head = response_head(p, &x, t->arena);
-	if (!head.at || arena_full(t->arena))	/* full: lines may be missing */
+	return arena_full(t->arena) ? STR_NONE : head;	/* full: lines may be missing */
+}
+
+/* False: nothing was put. */
+static bool put_head(struct transaction *t, const struct response *p, bool close)
+{
+	struct str head = make_head(t, p, close);
+
+	if (!head.at)
 		return false;
 	t->heads += head.len;
 	lane_add(&t->down, head);
@@ -71,6 +80,14 @@ static void carry(struct transaction *t, struct response *p)
 		if (!p->fields.at[i].dropped)
 			headers_add(&all, t->arena, p->fields.at[i].name, p->fields.at[i].value);
 	p->fields = all;
+}
+
+struct str deliver_switch(struct transaction *t)
+{
+	struct response p = t->response;
+
+	carry(t, &p);
+	return make_head(t, &p, false);
 }
 
 /* How the client will know where the body ends (RFC 9112 6): HTTP/1.0 clients

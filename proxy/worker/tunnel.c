@@ -182,13 +182,11 @@ static void free_blocks(void *arg)
 
 static struct str opening(struct transaction *t)
 {
-	struct head_extra x = { .upgrade = t->response.upgrade, .via = t->snapshot->via_line };
-
 	if (t->opening.at)		/* said already, or nearly so */
 		return t->opening;
 	if (t->request.kind == METHOD_CONNECT)
 		return STR("HTTP/1.1 200 Connection established\r\n\r\n");
-	return response_head(&t->response, &x, t->arena);
+	return deliver_switch(t);
 }
 
 /* What an interim head has left to say, the head, and behind it what the upstream

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from kit.client import Client, PATIENCE, chunked, join, wait_for, wait_until
-from kit.origin import Origin, response
+from kit.origin import Origin, challenge, response
 
 OK = response(200, b"hello")
 
@@ -520,6 +520,25 @@ def test_upgrade_becomes_a_tunnel(client, origin):
     while len(client.reader.have) < 9:
         assert client.reader.more()
     assert client.reader.take(9) == b"firstPING"
+
+
+def test_upgrade_behind_a_challenge(client, origin):
+    """449.md 3, 8: its cookies reach the client with the 101, and so does what was done."""
+    def switch(call):
+        if not call.request.all("Ms-Echo-Reply"):
+            call.send(challenge("v", [("Set-Cookie", "s=1"), ("Set-Cookie", "t=2; Secure")]))
+            return
+        assert call.request.one("Upgrade") == "websocket" and call.request.one("Cookie") == "s=1"
+        call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                  b"Set-Cookie: u=3\r\n\r\nfirst")
+        call.wait_for_end()
+    origin.on("/ws", switch)
+    client.request("GET", origin.url("/ws"), [("Connection", "Upgrade"), ("Upgrade", "websocket")])
+    answer = client.response()
+    assert answer.status == 101
+    assert answer.all("Set-Cookie") == ["s=1", "t=2; Secure", "u=3"]
+    assert "replayed" in answer.one("Proxy-Status")
+    assert answer.tokens("Upgrade") == ["websocket"] and answer.tokens("Connection") == ["upgrade"]
 
 
 def test_upgrade_behind_100_continue(client, origin):
