@@ -86,11 +86,16 @@ static void close_now(struct session *s)
 	w->spare_sessions = s;
 }
 
-/* A response that is on its way is cut where the client can see it. */
+/* A response that is on its way is cut where the client can see it; a tunnel, where
+ * both ends can. */
 void session_kill(struct session *s)
 {
-	if (s->transaction && s->transaction->exchange.response_begun)
+	struct transaction *t = s->transaction;
+
+	if (t && t->exchange.response_begun)
 		conn_abort(s->client);
+	if (t && t->tunnel)
+		conn_abort(t->upstream);
 	close_now(s);
 }
 

@@ -151,6 +151,34 @@ def test_what_the_drain_timeout_cuts_is_told(start, origin, peer):
         assert "cuts off 1 exchange and 1 tunnel" in proxy.said()
 
 
+def end_of(recv):
+    try:
+        while recv(65536):
+            pass
+    except ConnectionResetError:
+        return "reset"
+    return "end"
+
+
+@pytest.mark.not_by("inside", why="what it tunnels is not TLS")
+def test_a_tunnel_that_is_cut_off_does_not_look_whole(start, peer):
+    """P01: Nor does it at its other end."""
+    ends = []
+
+    def half(sock):
+        sock.sendall(b"the first half")
+        ends.append(end_of(sock.recv))
+    proxy = start("--connect-ports", "1-65535", "--drain-timeout", "60s")
+    with proxy.client() as moving:
+        moving.send(moving.head("CONNECT", peer(half).authority))
+        assert moving.response("CONNECT").status == 200
+        assert moving.reader.exactly(14) == b"the first half"
+        proxy.signal(signal.SIGINT)
+        assert end_of(moving.recv) == "reset"
+        assert proxy.wait() == 0
+    wait_until(lambda: ends == ["reset"], "the reset at the other end")
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_at_once(start, origin, second):
     origin.on("/x", lambda call: call.stall())
