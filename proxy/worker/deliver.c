@@ -149,6 +149,7 @@ void deliver_end(struct transaction *t)
 {
 	if (t->exchange.state == EX_DRAIN) {
 		t->saved_whole = true;
+		t->saved.trailers = t->response.trailers;
 		if (t->saved_body)
 			body_end(t->saved_body);
 		/* No replay on a connection that is closing, or has said more. */

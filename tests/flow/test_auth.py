@@ -202,6 +202,17 @@ def test_a_long_449_on_that_connection_is_passed_on_whole(proxy, client, origin,
         assert client.ask("GET", origin.on("/y", response(200, b"next"))).body == b"next"
 
 
+def test_trailers_of_a_449_that_is_passed_on_after_all(proxy, client, origin, windows):
+    """It is read to its end, and only then the connection turns out to be of no use."""
+    def with_surplus(call, user):
+        call.send(b"HTTP/1.1 449 Retry With\r\nMs-Echo-Request: v\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  b"3\r\nabc\r\n0\r\nX-Trailer: t\r\n\r\n" b"surplus")
+    windows().challenge = with_surplus
+    answer = log_in(client, origin.url("/x"), "alice")
+    assert (answer.status, answer.body, answer.trailers) == (449, b"abc", [("X-Trailer", "t")])
+    assert proxy.wait_lines(3)[-1]["unanswered"] == "auth-bound"
+
+
 def test_early_449_on_that_connection_is_passed_on(proxy, client, origin, windows):
     windows()
     assert log_in(client, origin.url("/x"), "alice").status == 200
