@@ -292,7 +292,9 @@ void answer_ask(struct transaction *t)
 	struct challenge_facts f = facts_of(t);
 	enum unanswered u = UNANSWERED_NONE;
 
-	if (t->plan.wants_body)
+	if (!f.can_rewind)		/* not any more: it went on while we read */
+		u = f.spool_failed ? UNANSWERED_SPOOL_FAILED : UNANSWERED_BODY_TOO_LARGE;
+	else if (t->plan.wants_body)
 		u = make_answer(t, &f, saved_text(t));
 	if (u == UNANSWERED_NONE && !prepare(t))
 		u = UNANSWERED_NO_VALUE;

@@ -86,8 +86,12 @@ void upstream_open(struct transaction *t, bool fresh)
 		transaction_fail(t, WHY_OUT_OF_MEMORY);
 }
 
+/* If there is another attempt, it plays the body from its start: what comes in
+ * meanwhile may end the recording, but not take that start away. */
 void upstream_drop(struct transaction *t)
 {
+	if (t->body)
+		body_rewind(t->body);
 	if (t->want)
 		pool_cancel(t->want);
 	t->want = NULL;

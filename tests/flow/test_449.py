@@ -708,6 +708,25 @@ def test_early_449_on_a_connection_that_goes_on(client, origin):
     assert origin.requests[1].body == BIG[:100_000]
 
 
+def test_body_passes_its_limit_before_the_replay(start, origin):
+    """The replay was decided on while it could be made. What comes in until it
+    leaves waits, and does not take the place of what it needs."""
+    def responder(call):
+        if call.request.has("Ms-Echo-Reply"):
+            call.read_body()
+            call.send(response(200, b"done"))
+        else:
+            call.send(challenge("v", [("Retry-After", "1")]))
+            call.wait_for_end()
+    origin.on("/x", responder, early=True)
+    with start("--body-limit", "128k").client() as client:
+        client.send(client.head("PUT", origin.url("/x"), [("Content-Length", str(len(BIG)))]) + BIG[:60_000])
+        wait_until(lambda: origin.connections and not origin.connections[0].is_open, "the 449")
+        client.send(BIG[60_000:])
+        assert client.response().status == 200
+    assert origin.requests[1].body == BIG
+
+
 def test_early_449_with_reset(client, origin):
     """A server that closes with unread octets resets; the 449 may have been read or not."""
     def responder(call):
