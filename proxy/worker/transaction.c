@@ -263,6 +263,8 @@ static enum why open_body(struct transaction *t)
 	deadline_set(&t->worker->net.deadlines, &t->session->deadline, DEADLINE_BODY);
 	t->session->body_mark = 0;
 	intake_buffered(t);
+	if (body_failed(t->body))
+		return WHY_OUT_OF_MEMORY;
 	return t->refused_body ? t->why : WHY_DONE;
 }
 
@@ -422,7 +424,7 @@ static enum io intake_direct(struct transaction *t)
 	if (!n) {
 		t->client_waits = true;
 		conn_pause(t->session->client);
-		return IO_WANT_WRITE;
+		return body_failed(t->body) ? IO_DONE : IO_WANT_WRITE;
 	}
 	io = conn_read(t->session->client, v, n, &got);
 	body_filled(t->body, got);	/* 0 as well: what was lent goes back */
@@ -551,6 +553,8 @@ void intake_resume(struct transaction *t)
 	intake_buffered(t);
 	if (t->refused_body)
 		transaction_fail(t, t->why);
+	else if (body_failed(t->body))
+		transaction_fail(t, WHY_OUT_OF_MEMORY);
 	else if (!t->client_waits)
 		conn_resume(t->session->client);
 }

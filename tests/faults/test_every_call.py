@@ -8,6 +8,7 @@ EVERY_CALL=1 takes all.
 import itertools
 import os
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,29 @@ def test_memory_of_tls(scene, job):
     print(job, calls, [f for _, f in went].count(True))
     assert not [w for w, _ in went if w]
     assert [f for _, f in went].count(True) * 2 >= len(went)
+
+
+def test_no_block_for_a_body(start, plan):
+    """Nobody is going to free one, so the client is told now: not when the upstream
+    server, which waits for the body as well, has had its time."""
+    proxy = start("--response-timeout", "10m", "--body-timeout", "10m",
+                  env={"LD_PRELOAD": str(LIBRARY), "FAIL_NTH": str(plan.path)})
+    origin = Origin()
+    origin.on("/x", lambda call: call.read_body(), early=True)
+    holders, last, ping = [proxy.client() for _ in range(8)], proxy.client(), proxy.client()
+    with proxy.client() as client:
+        client.send(client.head("POST", origin.url("/x"), [("Content-Length", "10")]))
+        wait_until(lambda: origin.requests, "the head")
+        for holder in holders:          # each keeps a block: the spare ones, then new ones
+            holder.send(b"GET ")
+        assert ping.ask("OPTIONS", "*", [("Host", "h")]).status == 200
+        plan.arm("memory", 1, for_ever=True)
+        last.send(b"GET ")              # takes what that left
+        time.sleep(0.2)
+        client.send(b"0123456789")
+        answer = client.response("POST")
+        plan.disarm()
+        assert (answer.status, answer.one("Retry-After")) == (503, "1")
+    for other in (*holders, last, ping):
+        other.close()
+    origin.close()
