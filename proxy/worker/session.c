@@ -99,12 +99,13 @@ void session_kill(struct session *s)
 	close_now(s);
 }
 
-/* Our last word is with the kernel. If the client may still be sending, closing
- * now would reset the connection and could take that word with it (RFC 9112
- * 9.6): half-close, discard, close. */
+/* Our last word is with the kernel. If the client may still be sending, or did so
+ * meanwhile, closing now would reset the connection and could take that word with
+ * it (RFC 9112 9.6): half-close, discard, close. */
 static void end(struct session *s, bool all_read)
 {
-	if (conn_is_dead(s->client) || (all_read && !buf_unread(&s->in).len)) {
+	if (conn_is_dead(s->client) ||
+	    (all_read && !buf_unread(&s->in).len && conn_is_quiet(s->client))) {
 		close_now(s);
 		return;
 	}
@@ -254,6 +255,7 @@ static void next_exchange(struct session *s)
 		    !conn_is_dead(s->client);
 	bool whole = t->request_whole && t->why == WHY_DONE && s->phase != SESSION_TUNNEL;
 	bool gone = t->why == WHY_CLIENT_GONE || s->phase == SESSION_TUNNEL;
+	bool said_all = whole && !t->request.keep;
 
 	note(t);
 	s->transaction = NULL;
@@ -263,7 +265,7 @@ static void next_exchange(struct session *s)
 		return;
 	}
 	if (!keep || (!whole && why_status(t->why) != 407 && why_status(t->why) != 200)) {
-		end(s, whole);
+		end(s, said_all);
 		return;
 	}
 	enter(s, SESSION_IDLE);

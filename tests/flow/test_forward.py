@@ -434,6 +434,39 @@ def test_until_close_from_http10(client, origin):
     assert answer.version == "HTTP/1.1"
 
 
+@pytest.mark.parametrize("asked", ["close", "keep-alive"])
+def test_octets_behind_the_last_request_cost_no_answer(start, origin, asked):
+    """A close while they lie unread, or before they come, is a reset, and that takes
+    what the client has yet to receive."""
+    go, sent, body = threading.Event(), threading.Event(), b"y" * 12_000
+
+    def held(call):
+        wait_for(go, "leave to answer")
+        call.send(response(200, body))
+        sent.set()
+    origin.on("/x", held)
+    proxy = start("--drain-timeout", "60s")
+    with proxy.client(rcvbuf=2048) as client:
+        client.request("GET", origin.url("/x"), [("Connection", asked)])
+        wait_until(lambda: origin.requests, "the request")
+        if asked == "close":
+            proxy.signal(signal.SIGSTOP)            # so that it finds both at once
+        else:
+            proxy.signal(signal.SIGTERM)            # so that the answer is the last one
+            wait_until(lambda: "draining" in proxy.said(), "the drain")
+        go.set()
+        wait_for(sent, "the answer to be sent")
+        if asked != "close":
+            proxy.wait_lines(1)
+        client.request("GET", origin.url("/x"))
+        proxy.signal(signal.SIGCONT)
+        time.sleep(0.5)
+        answer = client.response()
+        assert (answer.status, answer.body == body) == (200, True)
+        assert client.ended()
+    assert len(origin.requests) == 1
+
+
 def test_chunked_and_trailers(client, origin):
     pieces = [b"a", b"bc", b"d" * 70_000, b"e"]
     origin.on("/x", response(200, chunked(*pieces, trailers=[("X-Sum", "1"), ("X-More", "2")]),
