@@ -331,6 +331,16 @@ def test_reload_keeps_the_login(start, origin, windows, road):
         assert on_one_connection(origin)
 
 
+def test_reload_vets_the_login_again(start, origin, windows):
+    windows()
+    proxy = start(config='via = "before"\n')
+    with proxy.client() as client:
+        assert log_in(client, origin.url("/x"), "alice").status == 200
+        proxy.config.write_text('deny-to = "127.0.0.0/8"\n')
+        proxy.signal(signal.SIGHUP)
+        wait_until(lambda: client.ask("GET", origin.url("/x")).status == 403, "the reload")
+
+
 # Credentials that go with each request.
 
 @pytest.mark.parametrize("value", ["Basic YTpi", "Bearer a.b.c", "AWS4-HMAC-SHA256 Credential=x, Signature=y",
