@@ -78,7 +78,7 @@ def test_memory(start, origin, tmp_path, path, body, attempts):
         else:
             costs = [one(run, calls) for _ in range(MANY)]
             assert costs.count(0) > MANY / 20, costs
-            assert max(costs) <= 40, costs
+            assert max(costs) <= 2 * 40, costs  # that of the request before may come late
     assert len(origin.to(path)) == (WARM_UP + MANY) * attempts
     assert len(origin.connections) == 1
 
@@ -140,13 +140,14 @@ def test_system_calls(start, origin, tmp_path, path, body, attempts):
     ticks = each["timerfd_settime"]     # four times a second: set, a turn, read
     messages = MANY * (1 + attempts)
     looks = sum(name == "recvfrom" and "MSG_PEEK" in rest for name, rest in calls)
-    used = {"wait": (each["epoll_wait"] - ticks, messages),
+    used = {"wait": (each["epoll_wait"], messages),
             "receive": (each["recvfrom"] - looks, messages),
             "send": (each["sendto"] + each["sendmsg"], messages),
             "look": (looks, MANY * ((attempts - 1) + (body is not None)))}
     for name, (n, usual) in used.items():
-        assert usual - 3 <= n <= usual + 3, (name, n, each)
-    others = sum(each.values()) - 3 * ticks - sum(n for n, _ in used.values())
+        extra = ticks if name == "wait" else 0      # or the tick came with an octet
+        assert usual - 3 <= n <= usual + 3 + extra, (name, n, each)
+    others = sum(each.values()) - 2 * ticks - sum(n for n, _ in used.values())
     assert others < MANY / 10, each     # other threads may live a little
 
 
