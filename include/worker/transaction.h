@@ -161,7 +161,7 @@ bool intake_flush_pipe(struct transaction *t);	/* nothing waits in it any more? 
 /* route.c */
 enum why route(struct transaction *t);
 void route_to(struct transaction *t, const struct url *u);
-struct str route_target(struct transaction *t, struct str path);
+struct str route_target(struct transaction *t, struct str path);	/* in origin-form */
 
 /* upstream.c */
 void upstream_open(struct transaction *t, bool fresh);
@@ -201,7 +201,7 @@ struct str memory_origin(struct transaction *t);
 void bound_request(struct transaction *t);
 void bound_response(struct transaction *t);
 bool bound_is_token(struct str value);	/* "Negotiate oYG..." */
-struct conn *bound_take(struct transaction *t);
+struct conn *bound_take(struct transaction *t, vet_fn *vet);
 bool bound_keep(struct transaction *t, struct conn *c);
 
 /* deliver.c */

@@ -99,14 +99,21 @@ static bool is_for(const struct bound *b, const struct pool_key *k)
 	       str_eq_nocase((struct str){ b->host, b->host_len }, k->host);
 }
 
-struct conn *bound_take(struct transaction *t)
+/* Vetted again: what is allowed may have changed since it was dialled. */
+static bool may_go_on(struct transaction *t, const struct bound *b, vet_fn *vet)
+{
+	return b->conn && is_for(b, &t->key) &&
+	       (b->via || vet(t, conn_peer(b->conn)) == WHY_DONE);
+}
+
+struct conn *bound_take(struct transaction *t, vet_fn *vet)
 {
 	struct bound *b = t->session->bound;
 	struct conn *c;
 
 	if (!b)
 		return NULL;
-	if (!b->conn || !is_for(b, &t->key)) {
+	if (!may_go_on(t, b, vet)) {
 		session_unbind(t->session);
 		return NULL;
 	}

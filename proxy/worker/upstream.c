@@ -68,24 +68,12 @@ static struct conn *take_idle(struct transaction *t)
 	return c;
 }
 
-/* The one that carries the client's login, vetted again: what is allowed may have
- * changed since it was dialled. */
-static struct conn *take_bound(struct transaction *t)
-{
-	struct conn *c = bound_take(t);
-
-	if (!c || t->key.via || vet(t, conn_peer(c)) == WHY_DONE)
-		return c;
-	conn_close(c);
-	return NULL;
-}
-
 void upstream_open(struct transaction *t, bool fresh)
 {
 	struct conn *c = NULL;
 
 	if (!is_connect(t))
-		c = take_bound(t);
+		c = bound_take(t, vet);
 	if (!c && !fresh && !t->bound && (!is_connect(t) || t->intercept))
 		c = take_idle(t);
 	if (c) {
