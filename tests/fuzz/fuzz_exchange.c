@@ -78,13 +78,14 @@ struct server {
 	bool raw;			/* said something that is of no template */
 };
 
+enum style { STYLE_NONE, STYLE_LENGTH, STYLE_CHUNKED, STYLE_TRAILER, STYLE_CLOSE, STYLE_ANNOUNCED };
+
 /* A message made by a template. */
 struct message {
 	unsigned number;
 	size_t size;			/* of its body */
 	const struct server *from;	/* NULL: a client's */
-	bool until_close;
-	bool bodiless;			/* has none, whatever it or what is before it announces */
+	enum style style;
 	size_t end;			/* of it in the queue of `from` */
 	const char *copy;		/* its head when it first came to the origin */
 	size_t copy_len;
@@ -114,8 +115,6 @@ static struct run {
 } run;
 
 /* --- templates --- */
-
-enum style { STYLE_NONE, STYLE_LENGTH, STYLE_CHUNKED, STYLE_TRAILER, STYLE_CLOSE, STYLE_ANNOUNCED };
 
 struct template {
 	const char *start, *fields;
@@ -252,9 +251,9 @@ static void queue_template(struct actor *to, const struct server *from, uint8_t 
 	if (run.messages_n == MESSAGES || run.queued > OCTETS_MOST)
 		return;
 	*m = (struct message){ .number = ++run.messages_n, .from = from,
-			       .size = t->body ? strlen(t->body) : body_size(n),
-			       .until_close = t->style == STYLE_CLOSE,
-			       .bodiless = t->style == STYLE_ANNOUNCED || t->style == STYLE_NONE };
+			       .size = t->style == STYLE_NONE ? 0 :
+				       t->body ? strlen(t->body) : body_size(n),
+			       .style = t->style };
 	snprintf(host, sizeof host, "127.0.0.1:%u", house.origin_port);
 	add_printed(&to->out, t->start, host);
 	add_string(&to->out, "\r\n");
@@ -465,9 +464,12 @@ static void check_whole(const struct strict *s)
 	const struct message *m = message_of(s);
 
 	/* A request's fields may come back, told by TRACE. */
-	if (!m || !m->from || m->bodiless || s->framing == STRICT_NONE)
+	if (!m || !m->from || m->style == STYLE_ANNOUNCED || s->framing == STRICT_NONE)
 		return;
-	if (!m->until_close) {
+	/* What was raw before it may be its start line, and make it one with a body. */
+	if (m->style == STYLE_NONE && m->from->raw)
+		return;
+	if (m->style != STYLE_CLOSE) {
 		check_body(m, m->size, s);
 		return;
 	}
